@@ -31,9 +31,7 @@ def ros_prefixes() -> list[Path]:
     sourced = [Path(path) for path in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if path]
     found = [path for path in dict.fromkeys([*own, *sourced]) if (path / "share" / "ament_index").is_dir()]
     if not found:
-        raise SystemExit(
-            "No ROS 2 to build the messages with: install pyproject.toml's ros-* wheels or source a ROS 2."
-        )
+        raise SystemExit("No ROS 2 to build the messages with: install pyproject.toml's ros-* wheels or source ROS 2.")
     return found
 
 
