@@ -1,0 +1,137 @@
+"""One order at the generator: seeds, ids, both stages of every rollout, the time left.
+
+Knows no ROS; the imagine node gives it what to call when something is done.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+from uuid import uuid4
+
+from mask2iv_ros.errors import Refused
+from mask2iv_ros.scene import Goal, Rollout, Scene, Trajectory
+
+if TYPE_CHECKING:
+    from mask2iv_ros.generator.imagine import Imaginer, Progress
+
+MAX_ROLLOUTS = 64
+MAX_SEED = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class Order:
+    """What to imagine.
+
+    Attributes:
+        scene: the source frame, of any size.
+        goal: of the scene's size.
+        rollouts: 1 to 64.
+        seed: of the first rollout, the others count up; -1 draws one.
+        trajectory_only: stop after stage 1.
+        edited: a trajectory that replaces stage 1, or None.
+    """
+
+    scene: Scene
+    goal: Goal
+    rollouts: int = 1
+    seed: int = -1
+    trajectory_only: bool = False
+    edited: Trajectory | None = None
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.rollouts <= MAX_ROLLOUTS:
+            raise Refused(f"rollouts is {self.rollouts}; expected 1 to {MAX_ROLLOUTS}")
+        highest = MAX_SEED - self.rollouts + 1
+        if not -1 <= self.seed <= highest:
+            raise Refused(f"seed is {self.seed}; expected 0 to {highest}, or -1 to have one drawn")
+        if self.trajectory_only and self.edited is not None:
+            raise Refused(
+                "there is an edited trajectory and trajectory_only; expected one: together they leave no work"
+            )
+        if self.seed == -1:
+            object.__setattr__(self, "seed", secrets.randbelow(highest + 1))
+
+
+@dataclass
+class Outcome:
+    """What an order has brought so far; what was published before a cancel stays in it."""
+
+    ids: list[str] = field(default_factory=list)
+    trajectories: list[Trajectory] = field(default_factory=list)
+    scores: dict[str, float] = field(default_factory=dict)
+
+
+class Listener(Protocol):
+    """Who is told of an order's progress, in the thread that works on it."""
+
+    def on_step(self, progress: Progress, rollout: int, rollouts: int, eta: float) -> None:
+        """A denoising step is done; raise `Cancelled` to stop. `rollout` counts from 1, `eta` is in seconds."""
+
+    def on_trajectory(self, trajectory: Trajectory) -> None:
+        """Stage 1 of a rollout is done, or its trajectory was given."""
+
+    def on_rollout(self, rollout: Rollout) -> None:
+        """A rollout is done."""
+
+
+class Pace:
+    """Seconds a step of each stage takes, from the steps seen so far."""
+
+    def __init__(self) -> None:
+        self._seconds: dict[str, float] = {}
+        self._last = 0.0
+
+    def begin(self) -> None:
+        """Start the clock of the next step."""
+        self._last = time.monotonic()
+
+    def step(self, stage: str) -> None:
+        """Note that a step of the stage is done."""
+        now = time.monotonic()
+        seconds, self._last = now - self._last, now
+        self._seconds[stage] = 0.8 * self._seconds.get(stage, seconds) + 0.2 * seconds
+
+    def left(self, steps: dict[str, int]) -> float:
+        """Return the seconds that the given steps of each stage will take."""
+        # A stage not seen yet is taken to be as quick as the one seen.
+        guess = max(self._seconds.values(), default=0.0)
+        return sum(count * self._seconds.get(stage, guess) for stage, count in steps.items())
+
+
+def carry_out(imaginer: Imaginer, order: Order, listener: Listener, outcome: Outcome, pace: Pace) -> None:
+    """Imagine all rollouts of an order, adding each to `outcome` when it has been given to the listener.
+
+    Raises:
+        Refused: the checkpoint cannot take this scene, goal or trajectory.
+        Cancelled: the listener stopped the order.
+    """
+    imaginer.check(order.scene, order.goal)
+    batch = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{uuid4().hex[:8]}"
+    stages = [*([] if order.edited else ["trajectory"]), *([] if order.trajectory_only else ["video"])]
+    for index in range(order.rollouts):
+        rollout_id, seed = f"{batch}-{index:02d}", order.seed + index
+
+        def on_step(progress: Progress, begun: int = index + 1) -> None:
+            pace.step(progress.stage)
+            later = stages[stages.index(progress.stage) + 1 :]
+            left = {stage: imaginer.stage_steps * (order.rollouts - begun + (stage in later)) for stage in stages}
+            left[progress.stage] += progress.steps - progress.step
+            listener.on_step(progress, begun, order.rollouts, pace.left(left))
+
+        pace.begin()
+        trajectory = order.edited or imaginer.trajectory(order.scene, order.goal, seed=seed, on_step=on_step)
+        listener.on_trajectory(trajectory)
+        if order.trajectory_only:
+            outcome.trajectories.append(trajectory)
+            continue
+        pace.begin()
+        rollout = imaginer.imagine(
+            order.scene, order.goal, seed=seed, rollout_id=rollout_id, trajectory=trajectory, on_step=on_step
+        )
+        listener.on_rollout(rollout)
+        outcome.trajectories.append(rollout.trajectory)
+        outcome.ids.append(rollout_id)
+        outcome.scores[f"{rollout_id}/goal_iou"] = rollout.scores.get("goal_iou", 0.0)

@@ -1,0 +1,381 @@
+"""The generator as a lifecycle node: weights are loaded on configure and freed on cleanup.
+
+An imagination is started by the action `imagine`, or by a goal on the topic `goal` if the
+parameter `imagine_on_goal` says so; both take the same path and one runs at a time. Goals of
+the action are rejected with a logged reason while the node is not active, or while another one
+runs and `when_busy` is "refuse"; all else that is wrong with a goal aborts it with a message.
+A goal on the topic belongs to the scene of its stamp; one published before this node listened
+starts nothing.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import wait
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from builtin_interfaces.msg import Duration
+from rclpy.action import ActionServer, CancelResponse, GoalResponse
+from rclpy.action.server import ServerGoalHandle
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup, ReentrantCallbackGroup
+from rclpy.lifecycle import LifecycleNodeMixin, LifecycleState, TransitionCallbackReturn
+from rclpy.node import Node
+from sensor_msgs.msg import Image
+from std_msgs.msg import Header
+
+from mask2iv_ros.action import Imagine
+from mask2iv_ros.errors import Refused
+from mask2iv_ros.msg import Goal as GoalMsg
+from mask2iv_ros.msg import Rollout as RolloutMsg
+from mask2iv_ros.msg import Scene as SceneMsg
+from mask2iv_ros.msg import Score
+from mask2iv_ros.msg import Trajectory as TrajectoryMsg
+from mask2iv_ros.ros import convert, qos
+from mask2iv_ros.ros.diagnostics import Diagnostics, Level, Status
+from mask2iv_ros.ros.imagination import Order, Outcome, Pace, carry_out
+from mask2iv_ros.ros.jobs import Desk, Job
+from mask2iv_ros.ros.parameters import Parameters
+from mask2iv_ros.ros.process import run
+from mask2iv_ros.scene import Rollout, Scene, Trajectory
+
+if TYPE_CHECKING:
+    from mask2iv_ros.generator.imagine import Imaginer, Progress
+
+SCENES_HELD = 8
+SCENE_WAIT = 1.0  # seconds that a goal may overtake its scene
+RESULT_KEPT = 120  # seconds that a result can still be asked for
+
+
+@dataclass(frozen=True)
+class ImagineSettings:
+    """The parameters of `config/imagine.yaml`."""
+
+    checkpoint: str
+    device: str
+    steps: int
+    autostart: bool
+    when_busy: str
+    imagine_on_goal: bool
+    rollouts: int
+    seed: int
+
+
+class ImagineNode(LifecycleNodeMixin, Node):
+    """Topics `scene` and `goal` in, `trajectory`, `rollout` and `preview` out; action `imagine`."""
+
+    def __init__(self) -> None:
+        Node.__init__(self, "imagine")
+        # Reentrant: the state can be asked for while weights are loaded.
+        LifecycleNodeMixin.__init__(self, callback_group=ReentrantCallbackGroup())
+        self._parameters = Parameters(self, "imagine", ImagineSettings)
+        self._desk = Desk("imagine")
+        self._imaginer: Imaginer | None = None
+        self._active = False
+        self._jobs: dict[bytes, Imagining] = {}
+        self._pace = Pace()
+        self._doing, self._done, self._seconds = "", 0, 0.0
+        self._scenes: dict[int, Scene] = {}
+        self._scene_arrived = threading.Condition()
+        self._goal: GoalMsg | None = None
+        self._diagnostics = Diagnostics(self, self._status)
+        guard, group = self._diagnostics.guarded, MutuallyExclusiveCallbackGroup()
+        self._trajectory_publisher = self.create_lifecycle_publisher(TrajectoryMsg, "trajectory", qos.LATEST)
+        self._rollout_publisher = self.create_lifecycle_publisher(RolloutMsg, "rollout", qos.ROLLOUTS)
+        self._preview_publisher = self.create_lifecycle_publisher(Image, "preview", qos.LATEST)
+        self.create_subscription(SceneMsg, "scene", guard("scene", self._on_scene), qos.LATEST, callback_group=group)
+        self.create_subscription(GoalMsg, "goal", guard("goal", self._on_goal), qos.COMMAND, callback_group=group)
+        self._server = ActionServer(
+            self,
+            Imagine,
+            "imagine",
+            execute_callback=self._execute,
+            goal_callback=self._on_goal_request,
+            handle_accepted_callback=self._on_accepted,
+            cancel_callback=lambda _: CancelResponse.ACCEPT,
+            # Exclusive: a goal is accepted before the next one is asked about. Its work is elsewhere.
+            callback_group=MutuallyExclusiveCallbackGroup(),
+            result_timeout=RESULT_KEPT,
+        )
+        if self._parameters.value.autostart:
+            self._autostart = self.create_timer(0.0, self._start, callback_group=MutuallyExclusiveCallbackGroup())
+
+    # Lifecycle
+
+    def _start(self) -> None:
+        self._autostart.cancel()
+        with self._diagnostics.guard("autostart"):
+            if self.trigger_configure() == TransitionCallbackReturn.SUCCESS:
+                self.trigger_activate()
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Load the weights; on failure the node stays unconfigured and can be configured again."""
+        settings = self._parameters.value
+        failures: list[str] = []
+        with self._diagnostics.guard("configure", failures.append):
+            self._imaginer = self._desk.call(partial(_load, settings))
+            self.get_logger().info(f"loaded {self._imaginer.name}")
+        return TransitionCallbackReturn.FAILURE if failures else super().on_configure(state)
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Begin to accept goals."""
+        result = super().on_activate(state)
+        self._active = result == TransitionCallbackReturn.SUCCESS
+        return result
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Stop what runs and accept no more goals."""
+        self._stop("the node was deactivated")
+        return super().on_deactivate(state)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Free the weights."""
+        self._free()
+        return super().on_cleanup(state)
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Stop what runs and free the weights."""
+        self._stop("the node was shut down")
+        self._free()
+        return super().on_shutdown(state)
+
+    def destroy_node(self) -> None:
+        """Stop what runs, free the weights, then the node."""
+        self._stop("the node ended")
+        self._free()
+        self._desk.close()
+        self._server.destroy()
+        super().destroy_node()
+
+    def _stop(self, reason: str) -> None:
+        self._active = False
+        self._desk.stop(reason)
+
+    def _free(self) -> None:
+        imaginer, self._imaginer = self._imaginer, None
+        if imaginer is not None:
+            self._desk.call(imaginer.close)
+
+    # What comes in
+
+    def _on_scene(self, msg: SceneMsg) -> None:
+        scene = convert.scene_from_msg(msg)
+        with self._scene_arrived:
+            self._scenes.pop(scene.stamp_ns, None)
+            self._scenes[scene.stamp_ns] = scene
+            while len(self._scenes) > SCENES_HELD:
+                del self._scenes[next(iter(self._scenes))]
+            self._scene_arrived.notify_all()
+
+    def _on_goal(self, msg: GoalMsg) -> None:
+        self._goal = msg
+        settings = self._parameters.value
+        if not settings.imagine_on_goal:
+            return
+        if not self._active:
+            raise Refused(f"a goal arrived while {self._not_active()}; it is kept for use_latest_goal and not imagined")
+        request = Imagine.Goal(use_latest_goal=True, rollouts=settings.rollouts, seed=settings.seed)
+        job = Imagining(self, partial(self._order, request, msg))
+        self._desk.submit(job, settings.when_busy == "preempt")
+
+    def _on_goal_request(self, _: Imagine.Goal) -> GoalResponse:
+        if not self._active:
+            reason = f"rejected: {self._not_active()}"
+        elif self._parameters.value.when_busy == "refuse" and self._desk.busy:
+            reason = "rejected: an imagination is running and when_busy is 'refuse'"
+        else:
+            self._diagnostics.accept("goal request")
+            return GoalResponse.ACCEPT
+        self._diagnostics.refuse("goal request", reason)
+        return GoalResponse.REJECT
+
+    def _on_accepted(self, handle: ServerGoalHandle) -> None:
+        job = Imagining(self, partial(self._order, handle.request, self._goal), handle)
+        try:
+            self._desk.submit(job, self._parameters.value.when_busy == "preempt")
+        except Refused as refusal:
+            job.message = str(refusal)
+        self._jobs[bytes(handle.goal_id.uuid)] = job
+        handle.execute()
+
+    def _execute(self, handle: ServerGoalHandle) -> Imagine.Result:
+        return self._jobs.pop(bytes(handle.goal_id.uuid)).finish()
+
+    def _not_active(self) -> str:
+        return f"the node is {self._state_machine.current_state[1]}; expected it to be configured and activated"
+
+    # What is made of it
+
+    def _order(self, request: Imagine.Goal, latest: GoalMsg | None) -> Order:
+        if request.use_latest_goal:
+            if latest is None:
+                raise Refused("use_latest_goal is true and no goal has arrived; expected one on the topic goal")
+            scene = self._scene_of(convert.stamp_ns(latest.header))
+            mask, instruction = latest.mask, latest.instruction
+        else:
+            scene, mask, instruction = self._scene_of(0), request.goal_mask, request.instruction
+        edited = convert.trajectory_from_msg(request.trajectory, edited=True) if request.trajectory.frames else None
+        return Order(
+            scene=scene.require_roles(),
+            goal=convert.goal_from_fields(mask, instruction, scene.image.shape[:2]),
+            rollouts=request.rollouts or 1,
+            seed=request.seed,
+            trajectory_only=request.trajectory_only,
+            edited=edited,
+        )
+
+    def _scene_of(self, stamp: int) -> Scene:
+        """Return the scene of this stamp, which may be a moment late; 0 means the latest."""
+        with self._scene_arrived:
+            self._scene_arrived.wait_for(lambda: stamp in self._scenes or (stamp == 0 and self._scenes), SCENE_WAIT)
+            if not self._scenes:
+                raise Refused("no scene has arrived; expected a captured and segmented frame on the topic scene")
+            if stamp == 0:
+                return next(reversed(self._scenes.values()))
+            if stamp not in self._scenes:
+                raise Refused(
+                    f"the goal is for a scene of stamp {stamp} ns, which is not among the latest {SCENES_HELD}; "
+                    "expected a goal for a present scene"
+                )
+            return self._scenes[stamp]
+
+    def imagine(self, job: Imagining, make_order: Callable[[], Order]) -> None:
+        """Carry out a job's order, in the desk's thread."""
+        from mask2iv_ros.generator.imagine import Cancelled
+
+        begun = time.monotonic()
+        with self._diagnostics.guard("imagination", partial(setattr, job, "message")):
+            try:
+                order = make_order()
+                job.header = convert.header_of(order.scene.stamp_ns, order.scene.frame_id)
+                carry_out(self._imaginer, order, job, job.outcome, self._pace)
+                job.success = True
+                seeds = f"seed {order.seed}" + (f" to {order.seed + order.rollouts - 1}" if order.rollouts > 1 else "")
+                kind = "trajectories" if order.trajectory_only else "rollouts"
+                job.message = f"imagined {len(job.outcome.trajectories)} {kind}, {seeds}"
+            except Cancelled:
+                job.message = f"{job.why_stop() or 'stopped'} after {len(job.outcome.trajectories)} rollouts"
+        self._doing, self._seconds = "", time.monotonic() - begun
+        self.get_logger().info(job.message)
+
+    def publish_step(self, what: str, preview: Image | None) -> None:
+        """Show in diagnostics and on `preview` how far the job is."""
+        self._doing = what
+        if preview is not None:
+            self._preview_publisher.publish(preview)
+
+    def publish_trajectory(self, msg: TrajectoryMsg) -> None:
+        """Publish a trajectory."""
+        self._trajectory_publisher.publish(msg)
+
+    def publish_rollout(self, msg: RolloutMsg) -> None:
+        """Publish a rollout."""
+        self._rollout_publisher.publish(msg)
+        self._done += 1
+
+    def _status(self) -> Status:
+        values = {"rollouts": self._done, "seconds of the last imagination": f"{self._seconds:.2f}"}
+        imaginer = self._imaginer
+        values["checkpoint"] = imaginer.name if imaginer else ""
+        if not self._active:
+            return Status(Level.WARN, self._not_active(), values)
+        return Status(Level.OK, self._doing or "ready", values)
+
+
+class Imagining(Job):
+    """An order of the imagine node, with or without an action's goal behind it.
+
+    Attributes:
+        header: the source frame's.
+        outcome: what is done so far.
+        success: whether all of it is.
+        message: one sentence on how it ended.
+    """
+
+    def __init__(self, node: ImagineNode, make_order: Callable[[], Order], handle: ServerGoalHandle | None = None):
+        super().__init__(lambda job: node.imagine(job, make_order))
+        self._node, self._handle = node, handle
+        self.header = Header()
+        self.outcome = Outcome()
+        self.success, self.message = False, ""
+
+    def why_stop(self) -> str:
+        """Return why the job must stop, or an empty string."""
+        if self._handle is not None and self._handle.is_cancel_requested:
+            return "cancelled"
+        return self.stop_reason or ("" if self._node.context.ok() else "the node ended")
+
+    def on_step(self, progress: Progress, rollout: int, rollouts: int, eta: float) -> None:
+        """Stop if asked to; else tell the client, the topic and diagnostics how far it is."""
+        from mask2iv_ros.generator.imagine import Cancelled
+
+        if self.why_stop():
+            raise Cancelled
+        preview = None
+        if progress.preview is not None:
+            preview = convert.image_to_msg(progress.preview, self.header)
+        what = f"{progress.stage} {progress.step} of {progress.steps}, rollout {rollout} of {rollouts}"
+        self._node.publish_step(what, preview)
+        if self._handle is not None:
+            self._handle.publish_feedback(
+                Imagine.Feedback(
+                    stage=progress.stage,
+                    step=progress.step,
+                    steps=progress.steps,
+                    rollout=rollout,
+                    rollouts=rollouts,
+                    eta=Duration(sec=int(eta), nanosec=int(eta % 1 * 1e9)),
+                    preview=preview or Image(),
+                )
+            )
+
+    def on_trajectory(self, trajectory: Trajectory) -> None:
+        """Publish it."""
+        self._node.publish_trajectory(convert.trajectory_to_msg(trajectory, self.header))
+
+    def on_rollout(self, rollout: Rollout) -> None:
+        """Publish it."""
+        self._node.publish_rollout(convert.rollout_to_msg(rollout))
+
+    def finish(self) -> Imagine.Result:
+        """Wait for the work and end the action's goal as the work ended."""
+        if self.future is not None:
+            wait([self.future])
+        if self.success:
+            self._handle.succeed()
+        elif self._handle.is_cancel_requested:
+            self._handle.canceled()
+        else:
+            self._handle.abort()
+        return Imagine.Result(
+            success=self.success,
+            message=self.message or self.stop_reason,
+            ids=self.outcome.ids,
+            trajectories=[convert.trajectory_to_msg(labels, self.header) for labels in self.outcome.trajectories],
+            scores=[Score(name=name, value=value) for name, value in self.outcome.scores.items()],
+        )
+
+
+def _load(settings: ImagineSettings) -> Imaginer:
+    # Imported here: it brings torch, seconds of start-up that a node without weights need not wait for.
+    from mask2iv_ros.generator.imagine import Imaginer
+
+    path = settings.checkpoint
+    return Imaginer.load(
+        path if path == "default" else Path(path).expanduser(), settings.device, settings.steps or None
+    )
+
+
+def main() -> int:
+    """Run the node."""
+    # Threads: one waits for each goal that runs or is being preempted, the others answer.
+    return run(ImagineNode, threads=6)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

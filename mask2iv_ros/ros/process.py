@@ -1,0 +1,70 @@
+"""How every node runs as a process: start, spin, leave cleanly."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+from collections.abc import Callable
+
+import rclpy
+from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor, SingleThreadedExecutor
+from rclpy.node import Node
+
+from mask2iv_ros.errors import Refused
+from mask2iv_ros.ros.fastdds import use_image_profile
+
+PARENT = "MASK2IV_PARENT"  # process id of the bring-up that must not be outlived
+
+
+def run(make: Callable[[], Node], threads: int = 1) -> int:
+    """Make a node and spin it until SIGINT, SIGTERM or shutdown.
+
+    Args:
+        make: the node's class.
+        threads: of the executor; more than one where callbacks wait for work elsewhere.
+
+    Returns:
+        The exit code: 0 after a clean end, 2 if a parameter or the machine makes a start impossible.
+    """
+    _leave_with_parent()
+    if warning := use_image_profile(os.environ):
+        print(f"[WARN] {warning}", file=sys.stderr, flush=True)
+    node, executor = None, None
+    try:
+        rclpy.init()
+        node = make()
+        executor = MultiThreadedExecutor(threads) if threads > 1 else SingleThreadedExecutor()
+        executor.add_node(node)
+        executor.spin()
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    except Refused as refusal:
+        print(f"[FATAL] {refusal}", file=sys.stderr, flush=True)
+        return 2
+    except Exception:
+        # A signal while the node is being made takes the context away under it.
+        if rclpy.ok():
+            raise
+    finally:
+        # A second signal must not tear a dataset that is being written.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
+        if node is not None:
+            node.destroy_node()
+        if executor is not None:
+            executor.shutdown(timeout_sec=5)
+        rclpy.try_shutdown()
+    return 0
+
+
+def _leave_with_parent() -> None:
+    """Have the kernel end this process when the bring-up that started it is killed."""
+    parent = os.environ.get(PARENT)
+    if parent is None or not sys.platform.startswith("linux"):
+        return
+    set_parent_death_signal = 1
+    ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGTERM, 0, 0, 0)
+    if os.getppid() != int(parent):
+        sys.exit(0)
