@@ -25,7 +25,7 @@ format: setup ## mend what lint finds, as far as ruff can
 	.venv/bin/ruff format .
 
 constraints: ## resolve constraints.txt anew, keeping the pins that still fit; ARGS=--upgrade for newer ones
-	scripts/build_requirements | .venv/bin/uv pip compile --quiet --python-version 3.12 --all-extras \
+	.venv/bin/python scripts/build_requirements | .venv/bin/uv pip compile --quiet --python-version 3.12 --all-extras \
 		--no-annotate --no-header --no-emit-index-url $(ARGS) --output-file constraints.txt pyproject.toml -
 
 system: ## apt-get install what set-up, demo and tests need of Debian or Ubuntu (as root)

@@ -80,6 +80,7 @@ class BuildRos(Command):
         options = {
             "CMAKE_BUILD_TYPE": "Release",
             "CMAKE_INSTALL_PREFIX": stage,
+            "AMENT_CMAKE_ENVIRONMENT_PARENT_PREFIX_PATH_GENERATION": "OFF",
             "BUILD_TESTING": "OFF",
             "Python3_EXECUTABLE": sys.executable,
             "PYTHON_INSTALL_DIR": "python",
