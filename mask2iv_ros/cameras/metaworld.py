@@ -1,0 +1,269 @@
+"""A robot without a robot: Meta-World scenes as a camera sees them, with true labels.
+
+Meta-World v3 (MIT) carries a Sawyer arm, its tasks and their scripted experts. The expert
+moves the arm; this module renders RGB and label map from one free camera, and the goal mask
+that the expert reaches. mujoco's GL context belongs to the thread that made it: create and
+use a `MetaWorldCamera` in one thread.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Sequence
+from ctypes.util import find_library
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from jaxtyping import Bool, UInt8
+
+from mask2iv_ros.errors import Refused
+from mask2iv_ros.masks import Role
+from mask2iv_ros.scene import Scene
+
+TASKS: dict[str, str] = {
+    "push": "push the puck to the goal",
+    "plate-slide": "slide the plate to the goal",
+    "drawer-close": "close the drawer",
+    "coffee-push": "push the mug to the goal",
+}
+CONTROL_HZ = 80  # Meta-World: 5 simulation steps of 2.5 ms an action
+MAX_SEED = 2**31 - 1
+
+
+
+@dataclass(frozen=True)
+class View:
+    """A free camera: what it looks at (m), from how far (m), and its angles (degrees)."""
+
+    lookat: tuple[float, float, float] = (0.0, 0.74, 0.06)
+    distance: float = 0.6
+    azimuth: float = -130.0
+    elevation: float = -32.0
+
+
+# Meta-World's own cameras are too far: there the puck covers 0.1 % of the image.
+_VIEW = View()
+# The arm comes from high above the drawer and would leave the nearer view.
+_VIEWS = {
+    "drawer-close": View(lookat=(0.0, 0.72, 0.14), distance=0.95),
+}
+# The wire cage would hide the plate that slides into it, the coffee machine the mug before it.
+_HIDDEN = {"plate-slide": "puck_goal", "coffee-push": "coffee_machine"}
+# Has a button on a joint, and is not what its task moves.
+_FURNITURE = {"coffee_machine"}
+
+
+@dataclass(frozen=True)
+class StandInScene:
+    """A Meta-World scene at rest, and what its expert makes of it.
+
+    Attributes:
+        scene: first frame and true labels.
+        goal_mask: where the expert leaves the object, unoccluded by the arm.
+        task: a key of `TASKS`.
+        seed: of object and goal positions.
+        instruction: what the expert does, in words.
+    """
+
+    scene: Scene
+    goal_mask: Bool[np.ndarray, "h w"]
+    task: str
+    seed: int
+    instruction: str
+
+
+class MetaWorldCamera:
+    """Renders Meta-World tasks from one camera.
+
+    Args:
+        tasks: keys of `TASKS`, visited in turn.
+        size: (height, width) in pixels, each 32 to 1080.
+        settle: control steps that the expert is given to reach its goal.
+
+    Raises:
+        Refused: an unknown task, a size out of range, or no EGL or OSMesa to render with.
+    """
+
+    def __init__(self, tasks: Sequence[str] = tuple(TASKS), size: tuple[int, int] = (480, 640), settle: int = 75):
+        unknown = [task for task in tasks if task not in TASKS]
+        if unknown or not tasks:
+            raise Refused(f"task {unknown[0] if unknown else ''!r} is unknown; accepted are {', '.join(TASKS)}")
+        if not all(32 <= side <= 1080 for side in size):
+            raise Refused(f"camera size {size} is out of range; height and width go from 32 to 1080 pixels")
+        choose_gl()
+        self.tasks, self.size, self.settle = tuple(tasks), size, settle
+        self.task, self.seed = self.tasks[-1], -1
+        self._envs: dict[str, tuple[Any, Any]] = {}
+        self._renderer: Any = None
+
+    @property
+    def focal_px(self) -> float:
+        """Focal length in pixels, from the vertical field of view."""
+        env = self._envs[self.task][0]
+        return 0.5 * self.size[0] / np.tan(0.5 * np.deg2rad(env.model.vis.global_.fovy))
+
+    def reset(self, task: str, seed: int) -> None:
+        """Put the scene of `task` and `seed` before the camera, arm at rest."""
+        if task not in self.tasks:
+            raise Refused(f"task {task!r} is not before this camera; accepted are {', '.join(self.tasks)}")
+        if not 0 <= seed <= MAX_SEED:
+            raise Refused(f"seed is {seed}; expected 0 to {MAX_SEED}")
+        import mujoco
+
+        env, _ = self._environment(task)
+        if task != self.task and self._renderer is not None:
+            self._renderer.close()
+            self._renderer = None
+        self.task, self.seed = task, seed
+        self._observation, _ = env.reset(seed=seed)
+        # Without it the first frame shows the goal of the episode before.
+        mujoco.mj_forward(env.model, env.data)
+
+    def step(self, steps: int = 1) -> None:
+        """Let the expert act for `steps` control steps of 12.5 ms."""
+        env, expert = self._environment(self.task)
+        for _ in range(steps):
+            action = np.clip(expert.get_action(self._observation), -1, 1)
+            self._observation = env.step(action)[0]
+
+    def render(self) -> tuple[UInt8[np.ndarray, "h w 3"], UInt8[np.ndarray, "h w"]]:
+        """Return the image and its true labels."""
+        import mujoco
+
+        renderer = self._scene_renderer()
+        env = self._envs[self.task][0]
+        renderer.update_scene(env.data, self._camera, self._options)
+        # Shadows are three quarters of the rendering time.
+        renderer.scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = 0
+        image = renderer.render().copy()
+        return image, self._labels(env, self._options)
+
+    def object_mask(self) -> Bool[np.ndarray, "h w"]:
+        """Return the object's mask as if the arm were not in the way."""
+        env = self._envs[self.task][0]
+        self._scene_renderer()
+        alpha = env.model.geom_rgba[:, 3]
+        before = alpha.copy()
+        alpha[self._roles[self.task] == Role.INTERACTOR] = 0
+        try:
+            return self._labels(env, self._options) == Role.OBJECT
+        finally:
+            alpha[:] = before
+
+    def next_scene(self, task: str | None = None, seed: int | None = None) -> StandInScene:
+        """Go to a scene; without arguments to the next task, and to the next seed.
+
+        The expert is run ahead to find where it leaves the object, then the scene is put back.
+        """
+        following = self.tasks[(self.tasks.index(self.task) + 1) % len(self.tasks)]
+        chosen_seed = self.seed + 1 if seed is None else seed
+        self.reset(task or following, chosen_seed)
+        self.step(self.settle)
+        goal_mask = self.object_mask()
+        self.reset(self.task, chosen_seed)
+        image, labels = self.render()
+        return StandInScene(
+            Scene(image, labels, frame_id="stand_in_camera"), goal_mask, self.task, chosen_seed, TASKS[self.task]
+        )
+
+    def close(self) -> None:
+        """Free the GL context and the simulations."""
+        if self._renderer is not None:
+            self._renderer.close()
+            self._renderer = None
+        for env, _ in self._envs.values():
+            env.close()
+        self._envs.clear()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def _environment(self, task: str) -> tuple[Any, Any]:
+        if task not in self._envs:
+            with warnings.catch_warnings():
+                # Some experts ask for more than the action range; `step` clips it, as the environment does.
+                warnings.filterwarnings("ignore", message="Constant")
+                from metaworld.env_dict import ALL_V3_ENVIRONMENTS_GOAL_OBSERVABLE
+                from metaworld.policies import ENV_POLICY_MAP
+            warnings.filterwarnings("ignore", message="Constant", module="metaworld")
+            env = ALL_V3_ENVIRONMENTS_GOAL_OBSERVABLE[f"{task}-v3-goal-observable"](seed=0)
+            env._freeze_rand_vec, env.seeded_rand_vec = False, True
+            env.max_path_length = 10**6
+            if task in _HIDDEN:
+                body = env.model.body(_HIDDEN[task]).id
+                env.model.geom_rgba[env.model.body_rootid[env.model.geom_bodyid] == body, 3] = 0
+            self._envs[task] = (env, ENV_POLICY_MAP[f"{task}-v3"]())
+        return self._envs[task]
+
+    def _scene_renderer(self) -> Any:
+        if self._renderer is None:
+            import mujoco
+
+            model = self._envs[self.task][0].model
+            # With multisampling the ids of a segmentation speckle along every edge.
+            model.vis.quality.offsamples = 0
+            model.vis.global_.offheight, model.vis.global_.offwidth = self.size
+            self._renderer = mujoco.Renderer(model, *self.size)
+            self._camera = mujoco.MjvCamera()
+            view = _VIEWS.get(self.task, _VIEW)
+            self._camera.lookat[:] = view.lookat
+            self._camera.distance = view.distance
+            self._camera.azimuth, self._camera.elevation = view.azimuth, view.elevation
+            self._options = mujoco.MjvOption()
+            # Goal markers are sites: a robot's camera does not see them.
+            self._options.sitegroup[:] = 0
+            self._roles = {self.task: _geom_roles(model)}
+        return self._renderer
+
+    def _labels(self, env: Any, options: Any) -> UInt8[np.ndarray, "h w"]:
+        import mujoco
+
+        renderer = self._renderer
+        renderer.enable_segmentation_rendering()
+        renderer.update_scene(env.data, self._camera, options)
+        ids = renderer.render()
+        renderer.disable_segmentation_rendering()
+        is_geom = ids[..., 1] == int(mujoco.mjtObj.mjOBJ_GEOM)
+        return np.where(is_geom, self._roles[self.task][np.where(is_geom, ids[..., 0], 0)], 0).astype(np.uint8)
+
+
+def choose_gl() -> None:
+    """Choose mujoco's renderer before it is imported: EGL, else OSMesa; a user's MUJOCO_GL stands.
+
+    Raises:
+        Refused: neither library is installed.
+    """
+    if os.environ.get("MUJOCO_GL"):
+        return
+    for backend, library in (("egl", "EGL"), ("osmesa", "OSMesa")):
+        if find_library(library):
+            os.environ["MUJOCO_GL"] = backend
+            return
+    raise Refused(
+        "found neither the EGL nor the OSMesa library to render without a screen; "
+        "on Debian and Ubuntu: apt install libegl1 libegl-mesa0 libgl1-mesa-dri"
+    )
+
+
+def _geom_roles(model: Any) -> UInt8[np.ndarray, "geoms"]:
+    """Return the role of every geom: the arm's, or the object's if a joint lets it move."""
+    import mujoco
+
+    roles = np.zeros(model.ngeom, np.uint8)
+    for geom in range(model.ngeom):
+        body, names, joints = model.geom_bodyid[geom], set(), 0
+        while body > 0:
+            names.add(mujoco.mj_id2name(model, mujoco.mjtObj.mjOBJ_BODY, body))
+            joints += model.body_jntnum[body]
+            body = model.body_parentid[body]
+        if "right_arm_base_link" in names:
+            roles[geom] = Role.INTERACTOR
+        elif joints and not names & _FURNITURE:
+            roles[geom] = Role.OBJECT
+    return roles

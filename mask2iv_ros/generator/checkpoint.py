@@ -1,0 +1,188 @@
+"""Checkpoints: a folder with config.json and, per part, the weights as safetensors.
+
+```
+config.json                       what the pair makes, and the SHA-256 of every weights file
+autoencoder/  trajectory/  video/ each config.json + diffusion_pytorch_model.safetensors (diffusers' layout)
+```
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from copy import deepcopy
+from dataclasses import asdict, dataclass
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from mask2iv_ros.errors import Refused
+from mask2iv_ros.generator.autoencoder import PatchAutoencoder
+from mask2iv_ros.generator.denoiser import SpaceTimeUNet
+from mask2iv_ros.generator.flow import Flow
+from mask2iv_ros.generator.stage import Stage
+
+FORMAT = 1
+PARTS = ("autoencoder", "trajectory", "video")
+CONDITIONS = ("mask", "text")
+
+
+@dataclass(frozen=True)
+class CheckpointConfig:
+    """What a pair of stages makes.
+
+    Attributes:
+        name: of the checkpoint.
+        frames: of a rollout.
+        size: (height, width) of a rollout in pixels.
+        fps: of the imagined time, in frames per second.
+        conditions: what a goal may be: "mask".
+        steps: denoising steps of each stage unless asked otherwise.
+        scales: per stage, the latent scale of `Stage`.
+    """
+
+    name: str
+    frames: int
+    size: tuple[int, int]
+    fps: float
+    conditions: tuple[str, ...]
+    steps: int
+    scales: dict[str, list[float]]
+
+    def __post_init__(self) -> None:
+        if not 2 <= self.frames <= 1024 or self.steps < 1:
+            raise Refused(f"frames={self.frames}, steps={self.steps}; expected 2 to 1024 and at least 1")
+        if len(self.size) != 2 or any(side < 8 or side % 8 for side in self.size):
+            raise Refused(f"size {self.size} cannot be generated; expected (height, width), multiples of 8")
+        if not np.isfinite(self.fps) or self.fps <= 0:
+            raise Refused(f"fps is {self.fps}; expected a positive number")
+        if not self.conditions or set(self.conditions) - set(CONDITIONS):
+            raise Refused(f"conditions are {self.conditions}; accepted are {', '.join(CONDITIONS)}")
+        if set(self.scales) != {"trajectory", "video"}:
+            raise Refused(f"scales are given for {sorted(self.scales)}; expected trajectory and video")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A loaded pair.
+
+    Attributes:
+        config: what it makes.
+        sha256: of all its weights.
+        autoencoder: shared by both stages.
+        trajectory: stage 1.
+        video: stage 2.
+    """
+
+    config: CheckpointConfig
+    sha256: str
+    autoencoder: PatchAutoencoder
+    trajectory: Stage
+    video: Stage
+
+
+def find(name: str | Path) -> Path:
+    """Return the folder of a checkpoint: a path, or the name of one that the package carries.
+
+    Raises:
+        Refused: neither exists.
+    """
+    shipped = Path(str(files("mask2iv_ros") / "weights"))
+    for folder in (Path(name), shipped / str(name)):
+        if (folder / "config.json").is_file():
+            return folder
+    carried = sorted(path.parent.name for path in shipped.glob("*/config.json"))
+    raise Refused(
+        f"checkpoint {str(name)!r} has no config.json; expected a folder made by mask2iv train, "
+        f"or one of the package's own: {', '.join(carried) or 'none'}"
+    )
+
+
+def save(folder: Path, config: CheckpointConfig, autoencoder: PatchAutoencoder, stages: dict[str, Stage]) -> None:
+    """Write a checkpoint, weights in half precision; config.json comes last, so a torn one is not taken for whole."""
+    modules = {"autoencoder": autoencoder} | {name: stage.denoiser for name, stage in stages.items()}
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in PARTS:
+        deepcopy(modules[name]).half().save_pretrained(folder / name)
+    about = asdict(config) | {"format": FORMAT, "sha256": {name: _hash_weights(folder / name) for name in PARTS}}
+    part = folder / "config.json.part"
+    part.write_text(json.dumps(about, indent=1) + "\n")
+    os.replace(part, folder / "config.json")
+
+
+def load(name: str | Path, device: torch.device) -> Checkpoint:
+    """Load a checkpoint in single precision.
+
+    Raises:
+        Refused: it is missing, of another format, altered, torn or does not fit together.
+    """
+    folder = find(name)
+    about = _read_config(folder)
+    hashes = about.pop("sha256")
+    for part in PARTS:
+        found = _hash_weights(folder / part)
+        if found != hashes.get(part):
+            raise Refused(
+                f"weights of {folder / part} have SHA-256 {found[:12]}, expected {str(hashes.get(part))[:12]}; "
+                "the checkpoint is corrupt: copy it again"
+            )
+    try:
+        config = CheckpointConfig(**about | {"size": tuple(about["size"]), "conditions": tuple(about["conditions"])})
+    except (TypeError, KeyError) as error:
+        raise Refused(f"{folder / 'config.json'} does not describe a checkpoint ({error})") from error
+    autoencoder = _load_part(PatchAutoencoder, folder / "autoencoder")
+    stages = {}
+    for stage in ("trajectory", "video"):
+        denoiser = _load_part(SpaceTimeUNet, folder / stage)
+        scale = torch.tensor(config.scales[stage])
+        channels = autoencoder.config.channels
+        if not len(scale) == denoiser.config.channels == channels:
+            raise Refused(
+                f"{folder / stage} has {denoiser.config.channels} channels and {len(scale)} scales; "
+                f"expected the autoencoder's {channels}"
+            )
+        if denoiser.config.frames < config.frames:
+            raise Refused(f"{folder / stage} knows {denoiser.config.frames} frames; expected {config.frames}")
+        stages[stage] = Stage(denoiser, scale, Flow()).to(device).eval().requires_grad_(False)
+    autoencoder = autoencoder.to(device).eval().requires_grad_(False)
+    sha256 = hashlib.sha256("".join(hashes[part] for part in PARTS).encode()).hexdigest()
+    return Checkpoint(config, sha256, autoencoder, stages["trajectory"], stages["video"])
+
+
+def _read_config(folder: Path) -> dict:
+    try:
+        about = json.loads((folder / "config.json").read_text())
+        found = about.pop("format")
+        about["sha256"]["video"]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise Refused(f"{folder / 'config.json'} does not describe a checkpoint ({error!r})") from error
+    if found != FORMAT:
+        raise Refused(f"{folder} is a checkpoint of format {found!r}; this version reads format {FORMAT}")
+    return about
+
+
+def _load_part(kind: type, folder: Path) -> PatchAutoencoder | SpaceTimeUNet:
+    try:
+        model, info = kind.from_pretrained(
+            folder, output_loading_info=True, torch_dtype=torch.float32, use_safetensors=True, local_files_only=True
+        )
+    except Exception as error:
+        # diffusers raises many kinds for a torn or foreign folder; all mean the same to a user.
+        raise Refused(f"{folder} cannot be loaded ({type(error).__name__}: {str(error).splitlines()[0]})") from error
+    wrong = {name: info[name] for name in ("missing_keys", "unexpected_keys", "mismatched_keys") if info.get(name)}
+    if wrong:
+        raise Refused(f"{folder} does not hold the weights of a {kind.__name__}: {wrong}")
+    return model
+
+
+def _hash_weights(folder: Path) -> str:
+    digest = hashlib.sha256()
+    paths = sorted(folder.glob("*.safetensors"))
+    if not paths:
+        raise Refused(f"{folder} has no safetensors file; expected the weights of this part")
+    for path in paths:
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
