@@ -104,6 +104,9 @@ def move_mask(
     cos, sin = scale * np.cos(rotation), scale * np.sin(rotation)
     matrix = np.array([[cos, -sin, x + dx - cos * x + sin * y], [sin, cos, y + dy - sin * x - cos * y]])
     moved = cv2.warpAffine(mask.astype(np.uint8), matrix, (width, height), flags=cv2.INTER_NEAREST) > 0
+    column, row = round(x + dx), round(y + dy)
+    if scale < 1 and not moved.any() and 0 <= column < width and 0 <= row < height:
+        moved[row, column] = True  # nearest neighbour may miss all of a mask made smaller than a pixel
     if not moved.any():
         raise Refused(
             f"the mask moved by dx={dx:g}, dy={dy:g} pixels leaves the {width} x {height} image; "

@@ -85,10 +85,19 @@ class Goal:
         """Make a goal from a mask image of any size; non-zero is the goal region.
 
         The mask is resized by nearest neighbour to `size` (height, width), the scene's.
+
+        Raises:
+            Refused: no pixels, more than one channel, all zero, or too thin to survive the resize.
         """
-        if mask.ndim != 2:
-            raise Refused(f"goal mask has shape {mask.shape}; expected one channel (h, w)")
-        return Goal(resize_labels((mask != 0).astype(np.uint8), size) > 0, instruction)
+        if mask.ndim != 2 or not mask.size:
+            raise Refused(f"goal mask has shape {mask.shape}; expected one channel (h, w) with pixels")
+        resized = resize_labels((mask != 0).astype(np.uint8), size) > 0
+        if mask.any() and not resized.any():
+            raise Refused(
+                f"goal mask has {np.count_nonzero(mask)} non-zero pixels of {_size(mask)}, and none is left at the "
+                f"scene's {size[1]} x {size[0]} pixels; expected a larger region"
+            )
+        return Goal(resized, instruction)
 
 
 @dataclass(frozen=True)

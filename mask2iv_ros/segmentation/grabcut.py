@@ -43,6 +43,17 @@ class GrabCutSettings:
     largest: float = 0.9
     smallest_hole: float = 0.03
 
+    def __post_init__(self) -> None:
+        for name in ("search_sides", "tolerances", "radii"):
+            if not getattr(self, name) or min(getattr(self, name)) <= 0:
+                raise Refused(f"{name} is {getattr(self, name)}; expected positive numbers, at least one")
+        for name in ("refine_side", "iterations"):
+            if getattr(self, name) < 1:
+                raise Refused(f"{name} is {getattr(self, name)}; expected at least 1")
+        for name in ("faintest", "largest", "smallest_hole"):
+            if not 0 < getattr(self, name) < 1:
+                raise Refused(f"{name} is {getattr(self, name)}; expected a share between 0 and 1")
+
 
 @dataclass(frozen=True)
 class _Candidate:
@@ -56,8 +67,8 @@ class GrabCut:
 
     GrabCut finds what its seed suggests, so a prompt is tried with several: regions grown from the
     clicks at rising tolerances, discs for textured things; the box, a smaller one, two ellipses.
-    Each is cut within its own neighbourhood. The winner has the clearest contour, in few pieces and
-    not too large; its contour is then cut again at a finer resolution.
+    Each is cut within its own neighbourhood. The winner has the clearest contour, in few pieces, not
+    too large, and as wide and high as the box; its contour is then cut again at a finer resolution.
 
     Confidence is agreement x clearness. Agreement: how much the other seeds' masks are like the
     winner's (IoU, weighted by their clearness). Clearness: how different the colours on both sides
@@ -81,28 +92,29 @@ class GrabCut:
             Refused: the request does not fit the image, or no contour was found, or one about everything.
         """
         prompt = check_request(image, prompt, labels)
-        candidates = self._search(image, prompt)
-        winner = max(candidates, key=lambda c: c.score)
+        winner, agreement = self._search(image, prompt)
         fine = _Frame(image, prompt, self.settings.refine_side, self.settings)
         mask = _resize(fine.refine(_resize(winner.mask, fine.size)), image.shape[:2])
+        if prompt.box is not None:
+            mask &= seeds.rectangle(mask.shape, np.array(prompt.box))  # the reduced one is up to a pixel larger
         mask[prompt.points[prompt.inside, 1], prompt.points[prompt.inside, 0]] = True
         mask[prompt.points[~prompt.inside, 1], prompt.points[~prompt.inside, 0]] = False
-        confidence = _agreement(winner, candidates) * winner.clearness
-        return Segmentation(replace_role(labels, prompt.role, mask), int(mask.sum()), confidence)
+        return Segmentation(replace_role(labels, prompt.role, mask), int(mask.sum()), agreement * winner.clearness)
 
     def close(self) -> None:
         """Do nothing: GrabCut keeps nothing between calls."""
 
-    def _search(self, image: UInt8[np.ndarray, "h w 3"], prompt: Prompt) -> list[_Candidate]:
-        """Return what the seeds lead to; never empty, all with a contour and of a role's size."""
+    def _search(self, image: UInt8[np.ndarray, "h w 3"], prompt: Prompt) -> tuple[_Candidate, float]:
+        """Return the winner and how far the other seeds agree with it."""
         settings, role = self.settings, prompt.role.name.lower()
         for side in settings.search_sides:
             frame = _Frame(image, prompt, side, settings)
             masks = [mask for seed in frame.seeds() if (mask := frame.cut(seed)) is not None]
             candidates = [frame.judge(mask) for mask in masks if mask.mean() <= settings.largest]
-            clear = [c for c in candidates if c.clearness >= settings.faintest]
+            clear = [c for c in candidates if c.clearness >= settings.faintest and frame.answers(c.mask)]
             if clear:
-                return clear
+                winner = max(clear, key=lambda c: c.score)
+                return winner, _agreement(winner, candidates)
         if masks and not candidates:
             raise Refused(
                 f"the {role} found is {100 * masks[0].mean():.0f} % of the image; expected at most "
@@ -110,8 +122,8 @@ class GrabCut:
             )
         clearest = max((c.clearness for c in candidates), default=0.0)
         raise Refused(
-            f"no contour of the {role} was found about the prompt: the clearest has {clearest:.2f}; "
-            f"expected at least {settings.faintest:g}: click elsewhere, or give a box"
+            f"no {role} stands out at the prompt: the clearest contour has {clearest:.2f} of 1; expected at least "
+            f"{settings.faintest:g}, about more than the clicks and a fair part of the box: prompt again"
         )
 
 
@@ -136,6 +148,7 @@ class _Frame:
         points = np.minimum((prompt.points * factor).astype(int), np.array(self.size[::-1]) - 1)
         self.inside, self.outside = points[prompt.inside], points[~prompt.inside]
         self.box = None if prompt.box is None else np.array(prompt.box) * factor
+        self.allowed = np.ones(self.size, np.bool_) if self.box is None else seeds.rectangle(self.size, self.box)
 
     def seeds(self) -> list[Bool[np.ndarray, "h w"]]:
         """Return the first guesses, without what is nearer to a click outside than to one inside."""
@@ -153,18 +166,16 @@ class _Frame:
 
     def cut(self, seed: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"] | None:
         """Return GrabCut's answer to one seed, made one piece with the clicks; None if it is empty."""
-        window = self._window(seed)
+        window = self._window(seed if self.box is None else self.allowed)
         trimap = np.where(seed, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
+        trimap[self._rim(window)] = cv2.GC_BGD
         if self.box is not None:
-            trimap[~seeds.rectangle(self.size, self.box)] = cv2.GC_BGD
-        else:
-            # Beyond the window lies the rest; where the image itself ends, the role may go on.
-            outer = np.ones(self.size, np.bool_)
-            rows, columns = window
-            top, left = rows.start + (rows.start > 0), columns.start + (columns.start > 0)
-            bottom, right = rows.stop - (rows.stop < self.size[0]), columns.stop - (columns.stop < self.size[1])
-            outer[top:bottom, left:right] = False
-            trimap[outer] = cv2.GC_BGD
+            strict = np.where(self.allowed, trimap, cv2.GC_BGD).astype(np.uint8)
+            found = self._grabcut(strict, window)
+            if found is not None and self.answers(found):
+                return found
+            # A box that cuts into the role makes its edge expensive, and nothing is left: let the
+            # cut go beyond the box, and clip it.
         return self._grabcut(trimap, window)
 
     def refine(self, mask: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
@@ -175,8 +186,6 @@ class _Frame:
         outer = cv2.dilate(mask.astype(np.uint8), band) > 0
         trimap = np.where(mask, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
         trimap[inner], trimap[~outer] = cv2.GC_FGD, cv2.GC_BGD
-        if self.box is not None:
-            trimap[~seeds.rectangle(self.size, self.box)] = cv2.GC_BGD
         refined = self._grabcut(trimap, self._window(mask))
         return mask if refined is None else refined
 
@@ -184,7 +193,20 @@ class _Frame:
         """Return the mask with its clearness and its score in the competition."""
         clear = clearness(self.lab, mask)
         pieces = cv2.connectedComponents(mask.astype(np.uint8))[0] - 1
-        return _Candidate(mask, clear, clear * np.sqrt((1 - mask.mean()) / pieces))
+        return _Candidate(mask, clear, clear * np.sqrt(self._span(mask) * (1 - mask.mean()) / pieces))
+
+    def answers(self, mask: Bool[np.ndarray, "h w"]) -> bool:
+        """Return whether the mask is more than the clicks' own pixels, or spans a fair part of the box."""
+        if self.box is None:
+            return mask.sum() >= 1.5 * seeds.stamp(self.size, self.inside, _CLICK).sum()
+        return self._span(mask) >= 0.25
+
+    def _span(self, mask: Bool[np.ndarray, "h w"]) -> float:
+        """Return the IoU of the mask's own bounding box and the prompt's; 1 without one."""
+        if self.box is None:
+            return 1.0
+        extent = np.array(cv2.boundingRect(mask.astype(np.uint8)), np.float64)
+        return iou(seeds.rectangle(self.size, extent), self.allowed)
 
     def _window(self, mask: Bool[np.ndarray, "h w"]) -> tuple[slice, slice]:
         rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
@@ -195,6 +217,15 @@ class _Frame:
             slice(max(0, rows[0] - margin), min(self.size[0], rows[-1] + margin + 1)),
             slice(max(0, columns[0] - margin), min(self.size[1], columns[-1] + margin + 1)),
         )
+
+    def _rim(self, window: tuple[slice, slice]) -> Bool[np.ndarray, "h w"]:
+        """Return all but the window's interior; where the image itself ends, the role may go on."""
+        rows, columns = window
+        top, left = rows.start + (rows.start > 0), columns.start + (columns.start > 0)
+        bottom, right = rows.stop - (rows.stop < self.size[0]), columns.stop - (columns.stop < self.size[1])
+        rim = np.ones(self.size, np.bool_)
+        rim[top:bottom, left:right] = False
+        return rim
 
     def _grabcut(self, trimap: UInt8[np.ndarray, "h w"], window: tuple[slice, slice]) -> Bool[np.ndarray, "h w"] | None:
         trimap[seeds.stamp(self.size, self.inside, _CLICK)] = cv2.GC_FGD
@@ -210,7 +241,7 @@ class _Frame:
             cv2.grabCut(rgb, local, None, *models, self.settings.iterations, cv2.GC_INIT_WITH_MASK)
         mask = np.zeros(self.size, np.bool_)
         mask[window] = (local == cv2.GC_FGD) | (local == cv2.GC_PR_FGD)
-        return self._tidy(mask)
+        return self._tidy(mask & self.allowed)
 
     def _tidy(self, mask: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"] | None:
         """Return the pieces under the clicks (or the large ones of a box), small holes filled."""
