@@ -74,7 +74,9 @@ class GrabCut:
     winner's (IoU, weighted by their clearness). Clearness: how different the colours on both sides
     of the contour are (0 the same, 1 distinct everywhere). It says how well the picture supports
     this mask, not that it is the thing the operator meant: one click on one colour of a many-coloured
-    thing can be confidently just that part.
+    thing can be confidently just that part. It is low on noise and on faint things, but on 100 prompts
+    of rendered scenes it told good masks (IoU above 0.8) from others no better than chance (AUC 0.51):
+    look at the overlay, do not accept by a threshold.
     """
 
     name = "grabcut"
