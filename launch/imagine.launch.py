@@ -3,11 +3,11 @@
 from dataclasses import fields
 from pathlib import Path
 
+from launch import LaunchContext, LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
-from launch import LaunchContext, LaunchDescription
 from mask2iv_ros.ros.bringup import Arguments, nodes
 
 # Every argument that is one word or path; a parameter file takes what else there is.

@@ -22,8 +22,8 @@ from typing import Any, Self
 from mask2iv_ros.errors import Refused
 
 STAND_INS = ("none", "metaworld", "playback")
-# Kept equal to mask2iv_ros.ros.process.PARENT, which cannot be imported here without ROS.
-_PARENT = "MASK2IV_PARENT"
+# Environment variable: process id of the bring-up that its nodes must not outlive.
+PARENT = "MASK2IV_PARENT"
 
 
 @dataclass(frozen=True)
@@ -157,8 +157,11 @@ class Bringup:
         self._readers: list[threading.Thread] = []
 
     def start(self) -> None:
-        """Start every node; returns at once, the nodes take seconds to be ready."""
-        environment = os.environ | {_PARENT: str(os.getpid()), "PYTHONUNBUFFERED": "1"}
+        """Start every node; returns at once, the nodes take seconds to be ready.
+
+        To be called in the main thread: the kernel ends the nodes with the thread that started them.
+        """
+        environment = os.environ | {PARENT: str(os.getpid()), "PYTHONUNBUFFERED": "1"}
         for spec in self.specs:
             process = subprocess.Popen(
                 command(spec, self._arguments),

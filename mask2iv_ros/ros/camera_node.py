@@ -38,8 +38,8 @@ class CameraNode(Node):
 
     def __init__(self) -> None:
         super().__init__("camera")
-        self._parameters = Parameters(self, "camera", CameraSettings, self._apply)
-        settings = self._parameters.value
+        self._settings = Parameters(self, "camera", CameraSettings, self._apply)
+        settings = self._settings.value
         self._camera = MetaWorldCamera(size=(settings.height, settings.width))
         self._scene: StandInScene = self._camera.next_scene(settings.task or self._camera.tasks[0], settings.seed)
         self._frames = 0
@@ -60,7 +60,7 @@ class CameraNode(Node):
 
     def _publish(self) -> None:
         """Publish the scene with a new stamp: nothing in it moves, so it is rendered only once."""
-        header = convert.header_of(self.get_clock().now().nanoseconds, self._parameters.value.frame_id)
+        header = convert.header_of(self.get_clock().now().nanoseconds, self._settings.value.frame_id)
         scene = self._scene.scene
         self._labels_publisher.publish(convert.image_to_msg(scene.labels, header))
         self._image_publisher.publish(convert.image_to_msg(scene.image, header))
@@ -87,7 +87,7 @@ class CameraNode(Node):
         self._scene = self._camera.next_scene(request.task or None, None if request.seed == -1 else request.seed)
         self._publish()
         response.task, response.seed = self._scene.task, self._scene.seed
-        header = convert.header_of(self.get_clock().now().nanoseconds, self._parameters.value.frame_id)
+        header = convert.header_of(self.get_clock().now().nanoseconds, self._settings.value.frame_id)
         response.goal_mask = convert.image_to_msg(self._scene.goal_mask, header)
         return f"{self._scene.instruction} (task {self._scene.task}, seed {self._scene.seed})"
 

@@ -40,7 +40,7 @@ class CaptureNode(Node):
 
     def __init__(self) -> None:
         super().__init__("capture")
-        self._parameters = Parameters(self, "capture", CaptureSettings, self._apply)
+        self._settings = Parameters(self, "capture", CaptureSettings, self._apply)
         self._latest: Image | CompressedImage | None = None
         self._arrival = 0.0
         self._arrived, self._captured = 0, 0
@@ -48,14 +48,14 @@ class CaptureNode(Node):
         self._diagnostics = Diagnostics(self, self._status)
         self._publisher = self.create_publisher(Image, "frame", qos.LATEST)
         guard = self._diagnostics.guarded
-        if self._parameters.value.transport == "raw":
+        if self._settings.value.transport == "raw":
             self._input = self.create_subscription(Image, "image", guard("image", self._on_image), qos.SENSOR)
         else:
             # As image_transport does it: the suffix follows whatever `image` is remapped to.
             topic = f"{self.resolve_topic_name('image')}/compressed"
             self._input = self.create_subscription(CompressedImage, topic, guard("image", self._hold), qos.SENSOR)
         self.create_service(Capture, "capture", self._diagnostics.answered("capture", self._on_capture))
-        self._timer = self.create_timer(1 / self._parameters.value.rate, guard("continuous", self._on_timer))
+        self._timer = self.create_timer(1 / self._settings.value.rate, guard("continuous", self._on_timer))
 
     def _apply(self, settings: CaptureSettings) -> None:
         self._timer.timer_period_ns = int(1e9 / settings.rate)
@@ -72,12 +72,12 @@ class CaptureNode(Node):
     def _on_capture(self, request: Capture.Request, response: Capture.Response) -> str:
         if not (np.isfinite(request.max_age) and 0 <= request.max_age <= MAX_AGE):
             raise Refused(f"max_age is {request.max_age:g} seconds; expected 0 (the node's own limit) to {MAX_AGE:g}")
-        response.header = self._capture(request.max_age or self._parameters.value.max_age).header
+        response.header = self._capture(request.max_age or self._settings.value.max_age).header
         return f"captured a frame that is {time.monotonic() - self._arrival:.3f} s old"
 
     def _on_timer(self) -> None:
-        if self._parameters.value.continuous and self._latest is not self._published:
-            self._capture(self._parameters.value.max_age)
+        if self._settings.value.continuous and self._latest is not self._published:
+            self._capture(self._settings.value.max_age)
 
     def _capture(self, max_age: float) -> Image:
         topic = self._input.topic_name
@@ -100,7 +100,7 @@ class CaptureNode(Node):
         return frame
 
     def _status(self) -> Status:
-        topic, limit = self._input.topic_name, self._parameters.value.max_age
+        topic, limit = self._input.topic_name, self._settings.value.max_age
         values = {"frames received": self._arrived, "frames captured": self._captured}
         if self._latest is None:
             return Status(Level.STALE, f"no frame has arrived on {topic}", values)

@@ -61,7 +61,7 @@ class Diagnostics:
     def refuse(self, what: str, message: str, level: Level = Level.WARN) -> None:
         """Show and log what is wrong with `what`, until `accept` is called for it."""
         with self._lock:
-            known = self._problems.get(what)
+            known = self._problems.pop(what, None)
             self._problems[what] = Status(level, message)
             self._refusals += 1
         if known is None or known.message != message:
@@ -124,8 +124,9 @@ class Diagnostics:
             problems, refusals = dict(self._problems), self._refusals
         values = dict(own.values) | {what: problem.message for what, problem in problems.items()}
         values["refusals"] = refusals
-        worst = max((own, *problems.values()), key=lambda status: status.level)
-        return Status(worst.level, worst.message, values)
+        # A standing problem says more than the state that the node is in; of equals the newest is named.
+        worst = max(reversed(problems.values()), key=lambda problem: problem.level, default=own)
+        return Status(max(worst.level, own.level), worst.message, values)
 
     def _publish(self) -> None:
         with self.guard("diagnostics"):

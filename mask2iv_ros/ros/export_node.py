@@ -49,8 +49,8 @@ class ExportNode(Node):
 
     def __init__(self) -> None:
         super().__init__("export")
-        self._parameters = Parameters(self, "export", ExportSettings, self._apply)
-        settings = self._parameters.value
+        self._settings = Parameters(self, "export", ExportSettings, self._apply)
+        settings = self._settings.value
         self._dataset = DatasetSettings(settings.camera)
         self._desk = Desk("export")
         self._writer: DatasetWriter | None = None
@@ -58,7 +58,7 @@ class ExportNode(Node):
         self._waiting: dict[str, Rollout] = {}
         self._written = 0
         self._diagnostics = Diagnostics(self, self._status)
-        self._publisher = self.create_publisher(String, "exported", qos.COMMAND)
+        self._publisher = self.create_publisher(String, "exported", qos.ROLLOUTS)
         guard, answered = self._diagnostics.guarded, self._diagnostics.answered
         self.create_subscription(RolloutMsg, "rollout", guard("rollout", self._on_rollout), qos.ROLLOUTS)
         # Requests wait for the disk in a group of their own: rollouts still arrive meanwhile.
@@ -87,11 +87,11 @@ class ExportNode(Node):
 
     @property
     def _all(self) -> bool:
-        return self._parameters.value.accept == "all"
+        return self._settings.value.accept == "all"
 
     def _on_rollout(self, msg: RolloutMsg) -> None:
         rollout = convert.rollout_from_msg(msg)
-        limit = self._parameters.value.waiting_limit
+        limit = self._settings.value.waiting_limit
         with self._lock:
             if len(self._waiting) >= limit and rollout.id not in self._waiting:
                 raise Refused(
@@ -174,7 +174,7 @@ class ExportNode(Node):
 
     def _open(self) -> DatasetWriter:
         if self._writer is None:
-            self._writer = DatasetWriter(self._parameters.value.dataset, self._dataset)
+            self._writer = DatasetWriter(self._settings.value.dataset, self._dataset)
             self._diagnostics.accept("dataset")
         return self._writer
 
@@ -188,7 +188,7 @@ class ExportNode(Node):
     def _status(self) -> Status:
         with self._lock:
             waiting = len(self._waiting)
-        settings, writer = self._parameters.value, self._writer
+        settings, writer = self._settings.value, self._writer
         values = {"dataset": settings.dataset, "waiting": waiting, "written": self._written}
         if writer is None:
             return Status(Level.ERROR, "the dataset is not open", values)

@@ -2,6 +2,7 @@
 
 A goal is made once, for the scene that is there: a new scene does not repeat it. A goal mask
 that arrives before any scene is kept, the latest one, and becomes a goal with the first scene.
+A mask with a later stamp than the scene's waits a moment for a scene that it may have overtaken.
 An instruction stays until the next one (an empty one clears it).
 """
 
@@ -25,6 +26,8 @@ from mask2iv_ros.ros.process import run
 from mask2iv_ros.scene import Goal, Scene
 from mask2iv_ros.srv import OffsetGoal
 
+OVERTAKING = 0.1  # seconds that a mask waits for the scene of its stamp
+
 
 @dataclass(frozen=True)
 class GoalSettings:
@@ -38,7 +41,7 @@ class GoalNode(Node):
 
     def __init__(self) -> None:
         super().__init__("goal")
-        self._parameters = Parameters(self, "goal", GoalSettings)
+        self._settings = Parameters(self, "goal", GoalSettings)
         self._scene: Scene | None = None
         self._waiting: Image | None = None
         self._instruction = ""
@@ -49,18 +52,18 @@ class GoalNode(Node):
         self.create_subscription(SceneMsg, "scene", guard("scene", self._on_scene), qos.LATEST)
         self.create_subscription(String, "instruction", guard("instruction", self._on_instruction), qos.COMMAND)
         self.create_subscription(Image, "goal_mask", guard("goal mask", self._on_mask), qos.COMMAND)
+        self._overtaking = self.create_timer(OVERTAKING, guard("goal mask", self._on_overtaking), autostart=False)
         self.create_service(OffsetGoal, "offset_goal", self._diagnostics.answered("offset_goal", self._on_offset))
 
     def _on_scene(self, msg: SceneMsg) -> None:
         self._scene = convert.scene_from_msg(msg)
-        waiting, self._waiting = self._waiting, None
-        if waiting is not None:
+        if self._waiting is not None:
             with self._diagnostics.guard("goal mask"):
-                self._on_mask(waiting)
+                self._on_mask(self._waiting)
 
     def _on_instruction(self, msg: String) -> None:
         self._instruction = convert.check_text(msg.data)
-        if self._parameters.value.instruction_alone and self._instruction.strip():
+        if self._settings.value.instruction_alone and self._instruction.strip():
             if self._scene is None:
                 raise Refused("an instruction arrived before any scene; expected a captured and segmented frame first")
             self._publish(Goal(None, self._instruction))
@@ -69,13 +72,27 @@ class GoalNode(Node):
         if convert.no_image(msg):
             raise Refused("goal mask is 0 x 0 pixels; expected a mono8 image")
         # Checked at once, so that a bad mask is refused when it comes and not with a later scene.
-        mask = convert.mono_from_msg(msg, "goal mask")
-        goal = Goal.from_image(mask, self._scene.image.shape[:2] if self._scene else mask.shape, self._instruction)
+        self._goal_of(msg)
+        self._waiting = msg
         if self._scene is None:
-            self._waiting = msg
             self.get_logger().warning("a goal mask arrived before any scene; it is kept for the first one")
-            return
-        self._publish(goal)
+        elif convert.stamp_ns(msg.header) > self._scene.stamp_ns:
+            self._overtaking.reset()
+        else:
+            self._settle()
+
+    def _on_overtaking(self) -> None:
+        self._overtaking.cancel()
+        if self._scene is not None and self._waiting is not None:
+            self._settle()
+
+    def _settle(self) -> None:
+        waiting, self._waiting = self._waiting, None
+        self._publish(self._goal_of(waiting))
+
+    def _goal_of(self, msg: Image) -> Goal:
+        mask = convert.mono_from_msg(msg, "goal mask")
+        return Goal.from_image(mask, self._scene.image.shape[:2] if self._scene else mask.shape, self._instruction)
 
     def _on_offset(self, request: OffsetGoal.Request, response: OffsetGoal.Response) -> str:
         if self._scene is None:

@@ -73,7 +73,7 @@ class ImagineNode(LifecycleNodeMixin, Node):
         Node.__init__(self, "imagine")
         # Reentrant: the state can be asked for while weights are loaded.
         LifecycleNodeMixin.__init__(self, callback_group=ReentrantCallbackGroup())
-        self._parameters = Parameters(self, "imagine", ImagineSettings)
+        self._settings = Parameters(self, "imagine", ImagineSettings)
         self._desk = Desk("imagine")
         self._imaginer: Imaginer | None = None
         self._active = False
@@ -102,7 +102,7 @@ class ImagineNode(LifecycleNodeMixin, Node):
             callback_group=MutuallyExclusiveCallbackGroup(),
             result_timeout=RESULT_KEPT,
         )
-        if self._parameters.value.autostart:
+        if self._settings.value.autostart:
             self._autostart = self.create_timer(0.0, self._start, callback_group=MutuallyExclusiveCallbackGroup())
 
     # Lifecycle
@@ -115,7 +115,7 @@ class ImagineNode(LifecycleNodeMixin, Node):
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load the weights; on failure the node stays unconfigured and can be configured again."""
-        settings = self._parameters.value
+        settings = self._settings.value
         failures: list[str] = []
         with self._diagnostics.guard("configure", failures.append):
             self._imaginer = self._desk.call(partial(_load, settings))
@@ -174,7 +174,7 @@ class ImagineNode(LifecycleNodeMixin, Node):
 
     def _on_goal(self, msg: GoalMsg) -> None:
         self._goal = msg
-        settings = self._parameters.value
+        settings = self._settings.value
         if not settings.imagine_on_goal:
             return
         if not self._active:
@@ -186,7 +186,7 @@ class ImagineNode(LifecycleNodeMixin, Node):
     def _on_goal_request(self, _: Imagine.Goal) -> GoalResponse:
         if not self._active:
             reason = f"rejected: {self._not_active()}"
-        elif self._parameters.value.when_busy == "refuse" and self._desk.busy:
+        elif self._settings.value.when_busy == "refuse" and self._desk.busy:
             reason = "rejected: an imagination is running and when_busy is 'refuse'"
         else:
             self._diagnostics.accept("goal request")
@@ -197,7 +197,7 @@ class ImagineNode(LifecycleNodeMixin, Node):
     def _on_accepted(self, handle: ServerGoalHandle) -> None:
         job = Imagining(self, partial(self._order, handle.request, self._goal), handle)
         try:
-            self._desk.submit(job, self._parameters.value.when_busy == "preempt")
+            self._desk.submit(job, self._settings.value.when_busy == "preempt")
         except Refused as refusal:
             job.message = str(refusal)
         self._jobs[bytes(handle.goal_id.uuid)] = job

@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
-from rclpy.exceptions import InvalidParameterTypeException, InvalidParameterValueException
+from rclpy.exceptions import InvalidParameterValueException
 from rclpy.node import Node
 from rclpy.parameter import Parameter as RosParameter
 
@@ -69,6 +69,8 @@ class Parameter:
             name=self.name,
             description=self.description,
             read_only=self.read_only,
+            # Types are checked here: rclpy would answer "expected '3' got '4'".
+            dynamic_typing=True,
             additional_constraints=self.accepted,
         )
         if self.bounds:
@@ -129,8 +131,8 @@ class Parameters[S]:
     def _declare(self, node: Node, parameter: Parameter) -> Any:
         try:
             value = node.declare_parameter(parameter.name, parameter.default, parameter.descriptor()).value
-        except (InvalidParameterValueException, InvalidParameterTypeException) as error:
-            raise Refused(f"{error.args[0]}; parameter {parameter.name}: expected {parameter.accepted}") from error
+        except InvalidParameterValueException as error:
+            raise Refused(f"{error}; expected {parameter.accepted}") from error
         parameter.check(value)
         return value
 

@@ -13,9 +13,8 @@ from rclpy.executors import ExternalShutdownException, MultiThreadedExecutor, Si
 from rclpy.node import Node
 
 from mask2iv_ros.errors import Refused
+from mask2iv_ros.ros.bringup import PARENT
 from mask2iv_ros.ros.fastdds import use_image_profile
-
-PARENT = "MASK2IV_PARENT"  # process id of the bring-up that must not be outlived
 
 
 def run(make: Callable[[], Node], threads: int = 1) -> int:

@@ -55,9 +55,9 @@ class SegmentNode(Node):
 
     def __init__(self) -> None:
         super().__init__("segment")
-        self._parameters = Parameters(self, "segment", SegmentSettings)
-        self._external = self._parameters.value.backend == "external"
-        self._segmenter = registry.create(self._parameters.value.backend)
+        self._settings = Parameters(self, "segment", SegmentSettings)
+        self._external = self._settings.value.backend == "external"
+        self._segmenter = registry.create(self._settings.value.backend)
         self._frame: Frame | None = None
         self._labels: deque[Image] = deque(maxlen=LABELS_HELD)
         self._scenes = 0
@@ -92,7 +92,7 @@ class SegmentNode(Node):
         return abs(convert.stamp_ns(msg.header) - self._frame.stamp_ns)
 
     def _pair(self, msg: Image) -> None:
-        if self._distance(msg) > self._parameters.value.slop * 1e9:
+        if self._distance(msg) > self._settings.value.slop * 1e9:
             return
         labels = convert.mono_from_msg(msg, "label image")
         self._frame.labels = resize_labels(labels, self._frame.image.shape[:2])
@@ -132,12 +132,12 @@ class SegmentNode(Node):
         return " and ".join(role.name.lower() for role in (Role.INTERACTOR, Role.OBJECT) if not (labels == role).any())
 
     def _status(self) -> Status:
-        values = {"backend": self._parameters.value.backend, "scenes": self._scenes}
+        values = {"backend": self._settings.value.backend, "scenes": self._scenes}
         if self._frame is None:
             return Status(Level.STALE, "no frame has been captured", values)
         values["stamp of the frame in ns"] = self._frame.stamp_ns
         if self._frame.labels is None:
-            slop = self._parameters.value.slop
+            slop = self._settings.value.slop
             return Status(Level.WARN, f"the frame waits for a label image within {slop:g} s of its stamp", values)
         if missing := self._missing():
             return Status(Level.WARN, f"the scene misses its {missing}", values)
