@@ -67,16 +67,14 @@ def publish(successor: Path, root: Path) -> None:
         marker(successor).touch()
         _sync_one(marker(successor))
         _sync_one(successor.parent)
-        replace_files(successor, root)
-        marker(successor).unlink()
+        _replace_files(successor, root)
     _sync_one(root.parent)
 
 
 def finish(successor: Path, root: Path) -> None:
     """Finish a `publish` that a kill cut short while it replaced files one by one."""
     if marker(successor).exists():
-        replace_files(successor, root)
-        marker(successor).unlink()
+        _replace_files(successor, root)
 
 
 def marker(successor: Path) -> Path:
@@ -84,25 +82,32 @@ def marker(successor: Path) -> Path:
     return successor.with_name(successor.name + ".complete")
 
 
-def replace_files(successor: Path, root: Path) -> None:
-    """Move the files that differ into `root`, `meta/info.json` last.
+def changed_files(successor: Path, root: Path) -> list[Path]:
+    """List the files of the successor that `root` has not, in the order in which they may take their place.
 
-    The counts in `meta/info.json` decide what of a dataset is read, so until then additional
-    videos, rows and tasks go unnoticed.
+    The counts in `meta/info.json` decide what of a dataset is read, so it comes last: until
+    then additional videos, rows and tasks go unnoticed.
     """
-    rank = {"videos": 0, "data": 1, "meta/tasks.parquet": 2, "meta/episodes": 3, "meta/stats.json": 4}
+    order = ("videos/", "data/", "meta/tasks.parquet", "meta/episodes/", "meta/stats.json", "meta/info.json")
 
-    def order(path: Path) -> int:
+    def rank(path: Path) -> tuple[int, Path]:
         name = path.relative_to(successor).as_posix()
-        return next((place for start, place in rank.items() if name.startswith(start)), 5)
+        return next((place for place, start in enumerate(order) if name.startswith(start)), -1), path
 
-    for path in sorted((path for path in successor.rglob("*") if path.is_file()), key=order):
+    def changed(path: Path) -> bool:
         target = root / path.relative_to(successor)
-        if target.exists() and path.samefile(target):
-            continue
+        return not (target.exists() and path.samefile(target))
+
+    return sorted((path for path in successor.rglob("*") if path.is_file() and changed(path)), key=rank)
+
+
+def _replace_files(successor: Path, root: Path) -> None:
+    for path in changed_files(successor, root):
+        target = root / path.relative_to(successor)
         target.parent.mkdir(parents=True, exist_ok=True)
         path.replace(target)
         _sync_one(target.parent)
+    marker(successor).unlink()
 
 
 def _exchange(one: Path, other: Path) -> bool:

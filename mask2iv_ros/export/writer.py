@@ -8,6 +8,7 @@ import os
 import shutil
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from mask2iv_ros.errors import Refused
@@ -143,7 +144,7 @@ class DatasetWriter:
             if isinstance(error, Refused):
                 raise
             raise Refused(f"dataset {root} cannot be read ({error}); expected a LeRobot v3 dataset") from error
-        if not os.access(root, os.W_OK | os.X_OK):
+        if not os.access(root, os.W_OK | os.X_OK, effective_ids=True):
             raise Refused(f"dataset {root} cannot be written by this user; expected a folder with write permission")
         return info
 
@@ -193,16 +194,16 @@ class DatasetWriter:
         with shard.lerobot_contained(self._staging / "cache"):
             part = self._staging / "shard"
             shard.write_shard(rollouts, part, self.settings)
+            written = read_provenance(part)
             if self._info:
                 exchange.clone(self.root, self._successor, shard.rewritten(self.root))
                 shard.absorb(self._successor, part, self.settings)
             else:
                 part.rename(self._successor)
-        # What a reader of the dataset would see is what counts, so it is read, not computed.
         info = json.loads((self._successor / "meta/info.json").read_text())
-        written = {one.id: one for one in read_provenance(self._successor)}
         exchange.publish(self._successor, self.root)
-        self._info, self._written = info, written
+        self._written |= {one.id: replace(one, episode=one.episode + self.episodes) for one in written}
+        self._info = info
 
 
 def _disk_is_full(error: BaseException | None) -> bool:
