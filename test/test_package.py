@@ -46,6 +46,10 @@ def pins() -> dict[str, str]:
     return dict(line.split("==") for line in lines)
 
 
+def sources() -> list[Path]:
+    return [path for folder in ("mask2iv_ros", "test") for path in (ROOT / folder).rglob("*.py")]
+
+
 def tracked() -> list[Path]:
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=False)
     if listed.returncode:
@@ -102,7 +106,7 @@ def test_every_import_is_declared():
     known = sys.stdlib_module_names | ROS_PACKAGES | OPTIONAL | {"mask2iv_ros"}
     undeclared = {
         (path.relative_to(ROOT).as_posix(), module)
-        for path in (ROOT / "mask2iv_ros").rglob("*.py")
+        for path in sources()
         for module in imported(ast.parse(path.read_text())) - known
         if declared.isdisjoint(map(canonical, owners.get(module, [module])))
     }
@@ -135,6 +139,5 @@ def test_the_tree_stays_small():
 
 
 def test_files_stay_short_and_named_for_what_they_hold():
-    files = [*(ROOT / "mask2iv_ros").rglob("*.py"), *(ROOT / "test").rglob("*.py")]
-    assert not {path for path in files if path.stem in ("utils", "util", "helpers", "misc", "common")}
-    assert not {path for path in files if len(path.read_text().splitlines()) > 350}
+    assert not {path for path in sources() if path.stem in ("utils", "util", "helpers", "misc", "common")}
+    assert not {path for path in sources() if len(path.read_text().splitlines()) > 350}
