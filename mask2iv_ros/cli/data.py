@@ -1,0 +1,35 @@
+"""`mask2iv data`: makes training clips."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from mask2iv_ros.cameras.metaworld import TASKS
+from mask2iv_ros.data.metaworld import MetaWorldClips, build
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the verb's arguments."""
+    sources = parser.add_subparsers(dest="source", metavar="SOURCE", required=True)
+    metaworld = sources.add_parser("metaworld", help="scripted experts before the stand-in camera")
+    metaworld.add_argument("--out", type=Path, required=True, help="folder; finished files in it are kept")
+    metaworld.add_argument("--tasks", nargs="+", default=list(TASKS), metavar="TASK", help=", ".join(TASKS))
+    metaworld.add_argument("--train", type=int, default=300, help="training clips per task (%(default)s)")
+    metaworld.add_argument("--validation", type=int, default=15, help="validation clips per task (%(default)s)")
+    metaworld.add_argument("--test", type=int, default=30, help="test clips per task (%(default)s)")
+    metaworld.add_argument("--size", type=int, nargs=2, default=(96, 128), metavar=("HEIGHT", "WIDTH"), help="pixels")
+    metaworld.add_argument("--workers", type=int, default=2, help="processes (%(default)s)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Build the clips."""
+    settings = MetaWorldClips(
+        out=arguments.out,
+        tasks=tuple(arguments.tasks),
+        size=tuple(arguments.size),
+        clips=tuple((split, getattr(arguments, split)) for split in ("train", "validation", "test")),
+    )
+    made = build(settings, arguments.workers)
+    print(f"{made} clips rendered into {settings.out}")
+    return 0

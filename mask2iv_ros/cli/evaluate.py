@@ -1,0 +1,79 @@
+"""`mask2iv evaluate`: held-out figures with baselines, as a table, JSON and contact sheets."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import cv2
+
+from mask2iv_ros.data.clips import load_clips
+from mask2iv_ros.errors import Refused
+from mask2iv_ros.evaluation.measure import Measured, measure, summarise
+from mask2iv_ros.evaluation.sheet import Strip, contact_sheet, rollout_strips
+from mask2iv_ros.generator.imagine import Imaginer
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the verb's arguments."""
+    parser.add_argument("--clips", type=Path, required=True, help="folder made by mask2iv data")
+    parser.add_argument("--out", type=Path, required=True, help="folder for figures.json and the contact sheets")
+    parser.add_argument("--checkpoint", default="default", help="folder or name (%(default)s)")
+    parser.add_argument("--split", choices=("validation", "test"), default="test", help="(%(default)s)")
+    parser.add_argument("--per-task", type=int, help="clips per task (all)")
+    parser.add_argument("--steps", type=int, help="denoising steps of a stage (the checkpoint's)")
+    parser.add_argument("--seed", type=int, default=0, help="of the noise (%(default)s)")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda (%(default)s)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Measure, print and write."""
+    imaginer = Imaginer.load(arguments.checkpoint, arguments.device, arguments.steps)
+    test = load_clips(arguments.clips, arguments.split, arguments.per_task)
+    found, expected = test[0].video.shape[:3], (imaginer.frames, *imaginer.size)
+    if found != expected:
+        raise Refused(f"clips are {found} (t, h, w); expected the checkpoint's {expected}")
+    measured = measure(imaginer, test, load_clips(arguments.clips, "train"), arguments.seed)
+    summary = summarise(measured)
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    about = {
+        "checkpoint": imaginer.name,
+        "split": arguments.split,
+        "clips": len(test),
+        "steps": imaginer.stage_steps,
+        "seed": arguments.seed,
+    }
+    (arguments.out / "figures.json").write_text(json.dumps(about | {"figures": summary}, indent=1) + "\n")
+    for task, methods in summary.items():
+        count = sum(task in ("all", one.clip.task) for one in measured)
+        print(f"\n{task}, {count} {arguments.split} clips, mean [95 % interval]")
+        for method, figures in methods.items():
+            cells = "  ".join(
+                f"{name} {mean:.3f} [{low:.3f}, {high:.3f}]" for name, (mean, low, high) in figures.items()
+            )
+            print(f"  {method:38s} {cells}")
+    sheets = _write_sheets(measured, arguments.out)
+    print("\nlook at: " + ", ".join(str(path) for path in sheets))
+    return 0
+
+
+def _write_sheets(measured: list[Measured], out: Path) -> list[Path]:
+    """Write the best, median and worst rollout of every task, ranked by foreground PSNR of the chain."""
+    paths = []
+    for task in sorted({one.clip.task for one in measured}):
+        ranked = sorted(
+            (one for one in measured if one.clip.task == task),
+            key=lambda one: -one.figures["stage 2, stage 1's masks"]["psnr_foreground"],
+        )
+        strips = []
+        for rank, one in (("best", ranked[0]), ("median", ranked[len(ranked) // 2]), ("worst", ranked[-1])):
+            strips.append(
+                Strip(f"{rank}: truth of {task}, seed {one.clip.seed}", one.clip.video, goal=one.clip.goal_mask)
+            )
+            strips += rollout_strips(one.chained)
+            strips.append(Strip("stage 2 on true masks", one.guided.video))
+        path = out / f"{task}.png"
+        cv2.imwrite(str(path), contact_sheet(strips)[..., ::-1])
+        paths.append(path)
+    return paths

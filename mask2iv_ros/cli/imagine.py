@@ -1,0 +1,133 @@
+"""`mask2iv imagine`: files in, files out, no ROS."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+from uuid import uuid4
+
+import cv2
+import numpy as np
+from jaxtyping import UInt8
+from tqdm import tqdm
+
+from mask2iv_ros.errors import Refused
+from mask2iv_ros.evaluation.sheet import contact_sheet, rollout_strips
+from mask2iv_ros.evaluation.video import side_by_side, write_mp4
+from mask2iv_ros.export.writer import DatasetWriter
+from mask2iv_ros.generator.imagine import Imaginer, Progress
+from mask2iv_ros.masks import Role, check_labels, move_mask
+from mask2iv_ros.scene import Goal, Rollout, Scene, Trajectory
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the verb's arguments."""
+    parser.add_argument("--image", type=Path, required=True, help="the camera frame")
+    parser.add_argument(
+        "--labels", type=Path, required=True, help="8-bit image of its size: 0 background, 1 interactor, 2 object"
+    )
+    goal = parser.add_mutually_exclusive_group(required=True)
+    goal.add_argument("--goal", type=Path, help="8-bit image, non-zero where the object should end up")
+    goal.add_argument(
+        "--offset", type=float, nargs=2, metavar=("DX", "DY"), help="pixels to the right and down from where it is"
+    )
+    parser.add_argument("--instruction", default="", help="the task's text in the dataset")
+    parser.add_argument("--trajectory", type=Path, help="folder of label PNGs to follow; stage 1 is then skipped")
+    parser.add_argument("--trajectory-only", action="store_true", help="stop after stage 1")
+    parser.add_argument("--rollouts", type=int, default=1, help="1 to 64 (%(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of the first rollout (%(default)s)")
+    parser.add_argument("--checkpoint", default="default", help="folder or name (%(default)s)")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda (%(default)s)")
+    parser.add_argument("--steps", type=int, help="denoising steps of a stage (the checkpoint's)")
+    parser.add_argument("--out", type=Path, required=True, help="folder for pictures, videos and the dataset")
+    parser.add_argument("--dataset", type=Path, help="folder of the LeRobot dataset (OUT/dataset)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Imagine the rollouts and write them."""
+    if not 1 <= arguments.rollouts <= 64:
+        raise Refused(f"rollouts is {arguments.rollouts}; expected 1 to 64")
+    scene, goal = _read_scene(arguments)
+    edited = Trajectory(_read_frames(arguments.trajectory), "edited") if arguments.trajectory else None
+    imaginer = Imaginer.load(arguments.checkpoint, arguments.device, arguments.steps)
+    imaginer.check(scene, goal)
+    batch = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{uuid4().hex[:8]}"
+    stages = (edited is None) + (not arguments.trajectory_only)
+    rollouts: list[Rollout] = []
+    with tqdm(total=arguments.rollouts * stages * imaginer.stage_steps, desc="imagining", unit="step") as bar:
+
+        def on_step(progress: Progress) -> None:
+            bar.set_postfix_str(progress.stage, refresh=False)
+            bar.update()
+
+        for index in range(arguments.rollouts):
+            name, seed = f"{batch}-{index:02d}", arguments.seed + index
+            folder = arguments.out / name
+            trajectory = edited or imaginer.trajectory(scene, goal, seed=seed, on_step=on_step)
+            _write_frames(folder / "trajectory", trajectory.labels)
+            if arguments.trajectory_only:
+                continue
+            rollouts.append(
+                imaginer.imagine(scene, goal, seed=seed, rollout_id=name, trajectory=trajectory, on_step=on_step)
+            )
+            write_mp4(folder / "video.mp4", rollouts[-1].video, imaginer.fps)
+    print(f"trajectories: {arguments.out / batch}-*/trajectory/*.png")
+    if not rollouts:
+        return 0
+    sheet = arguments.out / f"{batch}.png"
+    _write_image(sheet, contact_sheet([strip for one in rollouts for strip in rollout_strips(one)])[..., ::-1])
+    write_mp4(arguments.out / f"{batch}.mp4", side_by_side(rollouts), imaginer.fps)
+    dataset = arguments.dataset or arguments.out / "dataset"
+    with DatasetWriter(dataset) as writer:
+        episodes = writer.append(rollouts)
+    for one, episode in zip(rollouts, episodes, strict=True):
+        scores = ", ".join(f"{name} {value:.2f}" for name, value in sorted(one.scores.items()))
+        print(f"{one.id}: {scores}; episode {episode}")
+    print(f"contact sheet: {sheet}\nvideo:         {sheet.with_suffix('.mp4')}\ndataset:       {dataset}")
+    return 0
+
+
+def _read_scene(arguments: argparse.Namespace) -> tuple[Scene, Goal]:
+    image = cv2.cvtColor(_read_image(arguments.image, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+    scene = Scene(image, _read_image(arguments.labels, cv2.IMREAD_GRAYSCALE)).require_roles()
+    if arguments.offset:
+        return scene, Goal(move_mask(scene.mask(Role.OBJECT), *arguments.offset), arguments.instruction)
+    mask = _read_image(arguments.goal, cv2.IMREAD_GRAYSCALE)
+    return scene, Goal.from_image(mask, scene.image.shape[:2], arguments.instruction)
+
+
+def _read_image(path: Path, mode: int) -> np.ndarray:
+    image = cv2.imread(str(path), mode) if path.is_file() else None
+    if image is None:
+        raise Refused(
+            f"{path} is {'no image that OpenCV reads' if path.exists() else 'not there'}; expected a PNG or JPEG"
+        )
+    return image
+
+
+def _read_frames(folder: Path) -> UInt8[np.ndarray, "t h w"]:
+    paths = sorted(folder.glob("*.png"))
+    if not paths:
+        raise Refused(f"{folder} has no PNG; expected one label image a frame, as --trajectory-only writes them")
+    frames = [check_labels(_read_image(path, cv2.IMREAD_GRAYSCALE), str(path)) for path in paths]
+    for path, frame in zip(paths, frames, strict=True):
+        if frame.shape != frames[0].shape:
+            raise Refused(f"{path} is {frame.shape[1]} x {frame.shape[0]} pixels; expected the first frame's size")
+    return np.stack(frames)
+
+
+def _write_frames(folder: Path, labels: UInt8[np.ndarray, "t h w"]) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Refused(
+            f"{folder} cannot be made ({error.strerror}); expected a folder that can be written to"
+        ) from error
+    for index, frame in enumerate(labels):
+        _write_image(folder / f"{index:04d}.png", frame)
+
+
+def _write_image(path: Path, image: np.ndarray) -> None:
+    if not cv2.imwrite(str(path), image):
+        raise Refused(f"{path} cannot be written; expected a folder with room that can be written to")

@@ -1,0 +1,72 @@
+"""Contact sheets: rows of frames to look at, with a caption a row."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from jaxtyping import Bool, UInt8
+
+from mask2iv_ros.masks import outline, overlay
+from mask2iv_ros.scene import Rollout
+
+_CAPTION = 18  # pixels of a caption line
+
+
+@dataclass(frozen=True)
+class Strip:
+    """One row of a sheet.
+
+    Attributes:
+        caption: printed above it.
+        video: its frames.
+        labels: tinted over the frames if given.
+        goal: outlined in every frame if given.
+    """
+
+    caption: str
+    video: UInt8[np.ndarray, "t h w 3"]
+    labels: UInt8[np.ndarray, "t h w"] | None = None
+    goal: Bool[np.ndarray, "h w"] | None = None
+
+
+def contact_sheet(strips: Sequence[Strip], columns: int = 8, tile_width: int = 192) -> UInt8[np.ndarray, "h w 3"]:
+    """Return the strips below each other, each by `columns` frames evenly spaced from first to last."""
+    rows = []
+    for strip in strips:
+        chosen = np.linspace(0, len(strip.video) - 1, min(columns, len(strip.video))).round().astype(int)
+        tiles = [_tile(strip, index, tile_width) for index in chosen]
+        row = np.concatenate(tiles, axis=1)
+        caption = np.full((_CAPTION, row.shape[1], 3), 255, np.uint8)
+        cv2.putText(caption, strip.caption, (4, 13), cv2.FONT_HERSHEY_SIMPLEX, 0.42, (0, 0, 0), 1, cv2.LINE_AA)
+        rows += [caption, row]
+    width = max(row.shape[1] for row in rows)
+    return np.concatenate(
+        [np.pad(row, ((0, 0), (0, width - row.shape[1]), (0, 0)), constant_values=255) for row in rows]
+    )
+
+
+def rollout_strips(rollout: Rollout) -> list[Strip]:
+    """Return a rollout's trajectory over its source frame, and its video, the goal outlined in both."""
+    scores = ", ".join(f"{name} {value:.2f}" for name, value in sorted(rollout.scores.items()))
+    still = np.repeat(rollout.scene.image[None], len(rollout.video), 0)
+    mask = rollout.goal.mask
+    return [
+        Strip(f"{rollout.id}: imagined masks over the source frame ({scores})", still, rollout.trajectory.labels, mask),
+        Strip(f"{rollout.id}: imagined video, seed {rollout.seed}", rollout.video, goal=mask),
+    ]
+
+
+def _tile(strip: Strip, index: int, width: int) -> UInt8[np.ndarray, "h w 3"]:
+    image = strip.video[index]
+    size = (width, round(image.shape[0] * width / image.shape[1]))
+    # Enlarged before drawing, so that tint and outline are as fine as the tile.
+    image = cv2.resize(image, size, interpolation=cv2.INTER_CUBIC)
+    if strip.labels is not None:
+        image = overlay(image, cv2.resize(strip.labels[index], size, interpolation=cv2.INTER_NEAREST))
+    if strip.goal is not None:
+        mask = cv2.resize(strip.goal.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST) > 0
+        image = outline(image, mask)
+    return image
