@@ -33,7 +33,6 @@ CONTROL_HZ = 80  # Meta-World: 5 simulation steps of 2.5 ms an action
 MAX_SEED = 2**31 - 1
 
 
-
 @dataclass(frozen=True)
 class View:
     """A free camera: what it looks at (m), from how far (m), and its angles (degrees)."""
@@ -118,7 +117,9 @@ class MetaWorldCamera:
             self._renderer.close()
             self._renderer = None
         self.task, self.seed = task, seed
-        self._observation, _ = env.reset(seed=seed)
+        # reset(seed=...) leaves the generator of object and goal positions as it was; seed() does not.
+        env.seed(seed)
+        self._observation, _ = env.reset()
         # Without it the first frame shows the goal of the episode before.
         mujoco.mj_forward(env.model, env.data)
 

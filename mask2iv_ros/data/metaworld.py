@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from mask2iv_ros.cameras.metaworld import CONTROL_HZ, TASKS, MetaWorldCamera
 from mask2iv_ros.data.clips import Clip, save_clips
-from mask2iv_ros.data.splits import SPLITS
+from mask2iv_ros.data.splits import SPLITS, split_of
 from mask2iv_ros.errors import Refused
 from mask2iv_ros.masks import resize_labels
 
@@ -39,7 +39,7 @@ class MetaWorldClips:
     size: tuple[int, int] = (96, 128)
     frames: int = 16
     stride: int = 5
-    clips: tuple[tuple[str, int], ...] = (("train", 350), ("validation", 20), ("test", 40))
+    clips: tuple[tuple[str, int], ...] = (("train", 300), ("validation", 15), ("test", 30))
 
     def __post_init__(self) -> None:
         for task in self.tasks:
@@ -70,6 +70,8 @@ def build(settings: MetaWorldClips, workers: int = 1) -> int:
                 if not path.exists():
                     first = SPLITS[split].start + begin
                     jobs.append((path, task, range(first, first + min(_CLIPS_PER_FILE, count - begin))))
+    # Tasks in turn: what an interrupted run leaves behind is of all of them.
+    jobs.sort(key=lambda job: (job[2].start - SPLITS[split_of(job[2].start)].start, job[0]))
     total = sum(len(seeds) for _, _, seeds in jobs)
     # A fresh process each: a GL context does not survive a fork.
     with (
@@ -81,9 +83,7 @@ def build(settings: MetaWorldClips, workers: int = 1) -> int:
     return total
 
 
-def render_clip(
-    camera: MetaWorldCamera, task: str, seed: int, size: tuple[int, int], frames: int, stride: int
-) -> Clip:
+def render_clip(camera: MetaWorldCamera, task: str, seed: int, size: tuple[int, int], frames: int, stride: int) -> Clip:
     """Return the expert's act on one scene, from the arm at rest, seen at `size` (height, width).
 
     The camera may be finer than `size`: its frames are averaged down, as those of a real camera

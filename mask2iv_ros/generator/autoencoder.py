@@ -134,10 +134,14 @@ def to_bytes(image: Float[Tensor, "*n 3 h w"]) -> UInt8[np.ndarray, "*n h w 3"]:
 def encode_video(autoencoder: Autoencoder, video: Float[Tensor, "b t 3 h w"]) -> Float[Tensor, "b c t h2 w2"]:
     """Encode frame by frame."""
     batch = video.shape[0]
-    return rearrange(autoencoder.encode(rearrange(video, "b t c h w -> (b t) c h w")), "(b t) c h w -> b c t h w", b=batch)
+    return rearrange(
+        autoencoder.encode(rearrange(video, "b t c h w -> (b t) c h w")), "(b t) c h w -> b c t h w", b=batch
+    )
 
 
 def decode_video(autoencoder: Autoencoder, latent: Float[Tensor, "b c t h2 w2"]) -> Float[Tensor, "b t 3 h w"]:
     """Decode frame by frame."""
     batch = latent.shape[0]
-    return rearrange(autoencoder.decode(rearrange(latent, "b c t h w -> (b t) c h w")), "(b t) c h w -> b t c h w", b=batch)
+    return rearrange(
+        autoencoder.decode(rearrange(latent, "b c t h w -> (b t) c h w")), "(b t) c h w -> b t c h w", b=batch
+    )

@@ -73,7 +73,8 @@ class SpaceTimeUNet(ModelMixin, ConfigMixin):
             if level < last:
                 self.shrink.append(nn.Conv2d(width, widths[level + 1], 3, stride=2, padding=1))
                 self.grow.append(nn.Conv2d(widths[level + 1], width, 3, padding=1))
-        self.leave = nn.Sequential(nn.GroupNorm(8, widths[0]), nn.SiLU(), _zero(nn.Conv2d(widths[0], channels, 3, padding=1)))
+        last_layer = _zero(nn.Conv2d(widths[0], channels, 3, padding=1))
+        self.leave = nn.Sequential(nn.GroupNorm(8, widths[0]), nn.SiLU(), last_layer)
 
     def forward(
         self,

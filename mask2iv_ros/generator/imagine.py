@@ -227,7 +227,7 @@ class Imaginer:
             )
         if tuple(size) != self.size:
             labels = np.stack([framing.labels(frame) for frame in labels])
-        return Trajectory(labels, "edited")
+        return Trajectory(labels, trajectory.source)
 
     def _loaded(self) -> checkpoints.Checkpoint:
         if self._checkpoint is None:

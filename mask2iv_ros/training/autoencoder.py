@@ -29,8 +29,8 @@ class AutoencoderTraining:
         seed: of the order of images.
     """
 
-    steps: int = 4000
-    batch: int = 32
+    steps: int = 2000
+    batch: int = 16
     rate: float = 8e-4
     seed: int = 0
 
