@@ -147,7 +147,9 @@ class ImagineNode(LifecycleNodeMixin, Node):
     def destroy_node(self) -> None:
         """Stop what runs, free the weights, then the node."""
         self._stop("the node ended")
-        self._free()
+        # Weights that are being loaded cannot be waited for.
+        if self._desk.idle(1.0):
+            self._free()
         self._desk.close()
         self._server.destroy()
         super().destroy_node()

@@ -8,6 +8,8 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 from mask2iv_ros.errors import Refused
 
+LAST_WORDS = 0.1  # seconds
+
 
 class Job:
     """Work that can be asked to stop.
@@ -53,7 +55,8 @@ class Desk:
             return self._busy()
 
     def _busy(self) -> bool:
-        return self._current is not None and not self._current.future.done()
+        # Who has just received the last rollout may ask for the next before its job has quite ended.
+        return self._current is not None and not wait([self._current.future], LAST_WORDS).done
 
     def submit(self, job: Job, preempt: bool) -> None:
         """Start a job; with `preempt` the job before is stopped first.
@@ -85,6 +88,10 @@ class Desk:
         """Have a function run in the worker's thread, after all that was given to it before."""
         self._worker.submit(function)
 
+    def idle(self, timeout: float) -> bool:
+        """Wait up to `timeout` seconds for all that was given to the thread; return whether it is done."""
+        return bool(wait([self._worker.submit(lambda: None)], timeout).done)
+
     def close(self) -> None:
-        """Let the thread end."""
-        self._worker.shutdown(wait=True)
+        """Let the thread end when it is done."""
+        self._worker.shutdown(wait=False)

@@ -6,6 +6,7 @@ import ctypes
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable
 
 import rclpy
@@ -53,9 +54,20 @@ def run(make: Callable[[], Node], threads: int = 1) -> int:
         if node is not None:
             node.destroy_node()
         if executor is not None:
-            executor.shutdown(timeout_sec=5)
+            executor.shutdown(timeout_sec=1)
         rclpy.try_shutdown()
+        _leave_soon()
     return 0
+
+
+def _leave_soon() -> None:
+    """End the process in a second even if a thread, such as one that imports torch, cannot be stopped.
+
+    Python would wait for it; all that matters has been closed by now.
+    """
+    last = threading.Timer(1.0, os._exit, [0])
+    last.daemon = True
+    last.start()
 
 
 def _leave_with_parent() -> None:

@@ -13,7 +13,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 import numpy as np
 import pytest
 
-PATIENCE = 30.0  # seconds: the machine may be busy
+PATIENCE = 60.0  # seconds: the machine may be busy
 
 
 class Ros:

@@ -80,7 +80,11 @@ def test_all_that_arrives_is_written_and_loads(ros, tmp_path):
     assert (dataset.num_episodes, dataset.num_frames) == (3, 9)
     assert dataset[0]["task"] == "push it"
     provenance = read_provenance(tmp_path / "dataset")[0]
-    assert (provenance.seed, provenance.source_stamp_ns, provenance.source_frame_id) == (1, 1_700_000_000_123_456_789, "optical")
+    assert (provenance.seed, provenance.source_stamp_ns, provenance.source_frame_id) == (
+        1,
+        1_700_000_000_123_456_789,
+        "optical",
+    )
 
 
 def test_where_asked_to_rollouts_wait_for_a_decision(ros, tmp_path):
