@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from mask2iv_ros.errors import Refused
+from mask2iv_ros.masks import check_labels
+
+_TENSORS = ("video", "labels", "goal_mask", "seed")
 
 
 @dataclass(frozen=True)
@@ -40,8 +44,15 @@ class Clip:
 
 
 def save_clips(path: Path, clips: Iterable[Clip]) -> None:
-    """Write clips of one task and size to one safetensors file, whole or not at all."""
+    """Write clips of one task and size to one safetensors file, whole or not at all.
+
+    Raises:
+        Refused: no clips, or they differ in task, instruction, fps, length or size.
+    """
     clips = list(clips)
+    kinds = {(clip.task, clip.instruction, clip.fps, clip.video.shape) for clip in clips}
+    if len(kinds) != 1:
+        raise Refused(f"clips for {path} are of {len(kinds)} kinds; expected one task, fps, length and size")
     first = clips[0]
     tensors = {
         "video": np.stack([clip.video for clip in clips]),
@@ -59,26 +70,48 @@ def load_clips(folder: Path, split: str, limit_per_task: int | None = None) -> l
     """Load the clips of a split, tasks in alphabetical order, seeds ascending.
 
     Raises:
-        Refused: no folder, no clip of this split in it, or a file that is corrupt.
+        Refused: no folder, no clip of this split in it, a file that is corrupt, or one whose
+            clips are of another length or size than those before.
     """
     clips: list[Clip] = []
-    taken: dict[str, int] = {}
+    taken: Counter[str] = Counter()
     for path in sorted(folder.glob(f"*-{split}-*.safetensors")):
-        try:
-            with safe_open(path, "np") as file:
-                about = json.loads(file.metadata()["clips"])
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 not a dict
-        except (SafetensorError, KeyError, TypeError, ValueError) as error:
-            raise Refused(f"{path} is not a file of clips ({error}); make it anew with mask2iv data") from error
-        for video, labels, goal, seed in zip(
-            tensors["video"], tensors["labels"], tensors["goal_mask"], tensors["seed"], strict=True
-        ):
-            if limit_per_task is not None and taken.get(about["task"], 0) >= limit_per_task:
+        for clip in read_clips(path):
+            if limit_per_task is not None and taken[clip.task] >= limit_per_task:
                 break
-            taken[about["task"]] = taken.get(about["task"], 0) + 1
-            clips.append(
-                Clip(video, labels, goal > 0, about["task"], int(seed), about["instruction"], float(about["fps"]))
+            taken[clip.task] += 1
+            clips.append(clip)
+        if clips and clips[-1].video.shape != clips[0].video.shape:
+            raise Refused(
+                f"clips in {path} are {clips[-1].video.shape[:3]} (t, h, w); expected {clips[0].video.shape[:3]}, "
+                f"as those before it in {folder}"
             )
     if not clips:
         raise Refused(f"{folder} has no {split} clips; make some with: mask2iv data metaworld --out {folder}")
     return clips
+
+
+def read_clips(path: Path) -> list[Clip]:
+    """Read one file of clips.
+
+    Raises:
+        Refused: it is no such file, or corrupt.
+    """
+    try:
+        with safe_open(path, "np") as file:
+            about = json.loads(file.metadata()["clips"])
+            video, labels, goals, seeds = (file.get_tensor(name) for name in _TENSORS)
+        if video.ndim != 5 or video.shape[-1] != 3 or video.dtype != np.uint8 or not len(video):
+            raise Refused(f"video is {video.dtype} of shape {video.shape}; expected uint8 (n, t, h, w, 3)")
+        count, _, height, width, _ = video.shape
+        expected = (video.shape[:-1], (count, height, width), (count,))
+        if (labels.shape, goals.shape, seeds.shape) != expected:
+            raise Refused(f"labels, goal_mask and seed are {labels.shape}, {goals.shape} and {seeds.shape}")
+        check_labels(labels)
+        task, instruction, fps = about["task"], about["instruction"], float(about["fps"])
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+        raise Refused(f"{path} is not a file of clips ({error}); make it anew with mask2iv data") from error
+    return [
+        Clip(*arrays, goal > 0, task, int(seed), instruction, fps)
+        for *arrays, goal, seed in zip(video, labels, goals, seeds, strict=True)
+    ]

@@ -12,7 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 from mask2iv_ros.cameras.metaworld import CONTROL_HZ, TASKS, MetaWorldCamera
-from mask2iv_ros.data.clips import Clip, save_clips
+from mask2iv_ros.data.clips import Clip, read_clips, save_clips
 from mask2iv_ros.data.splits import SPLITS, split_of
 from mask2iv_ros.errors import Refused
 from mask2iv_ros.masks import resize_labels
@@ -60,16 +60,23 @@ class MetaWorldClips:
 
 
 def build(settings: MetaWorldClips, workers: int = 1) -> int:
-    """Render all clips that are not there yet, in parallel; return how many were rendered."""
+    """Render all clips that are not there yet, in parallel; return how many were rendered.
+
+    Raises:
+        Refused: the folder has clips of another size, length or rate, or `workers` < 1.
+    """
+    if workers < 1:
+        raise Refused(f"workers is {workers}; expected at least 1")
     settings.out.mkdir(parents=True, exist_ok=True)
     jobs = []
     for task in settings.tasks:
         for split, count in settings.clips:
             for begin in range(0, count, _CLIPS_PER_FILE):
                 path = settings.out / f"{task}-{split}-{begin:06d}.safetensors"
-                if not path.exists():
-                    first = SPLITS[split].start + begin
-                    jobs.append((path, task, range(first, first + min(_CLIPS_PER_FILE, count - begin))))
+                first = SPLITS[split].start + begin
+                seeds = range(first, first + min(_CLIPS_PER_FILE, count - begin))
+                if not _is_done(settings, path, seeds):
+                    jobs.append((path, task, seeds))
     # Tasks in turn: what an interrupted run leaves behind is of all of them.
     jobs.sort(key=lambda job: (job[2].start - SPLITS[split_of(job[2].start)].start, job[0]))
     total = sum(len(seeds) for _, _, seeds in jobs)
@@ -98,6 +105,20 @@ def render_clip(camera: MetaWorldCamera, task: str, seed: int, size: tuple[int, 
     labels = np.stack([resize_labels(labels, size) for _, labels in shots])
     goal_mask = resize_labels(camera.object_mask().astype(np.uint8), size) > 0
     return Clip(video, labels, goal_mask, task, seed, TASKS[task], CONTROL_HZ / stride)
+
+
+def _is_done(settings: MetaWorldClips, path: Path, seeds: range) -> bool:
+    """Say whether the file holds these clips; a corrupt one, or one of an earlier run for fewer clips, does not."""
+    if not path.exists():
+        return False
+    try:
+        clips = read_clips(path)
+    except Refused:
+        return False
+    found, wanted = (*clips[0].video.shape[:3], clips[0].fps), (settings.frames, *settings.size, settings.fps)
+    if found != wanted:
+        raise Refused(f"clips in {path} are {found} (t, h, w, fps) and {wanted} are wanted; render into another folder")
+    return [clip.seed for clip in clips[: len(seeds)]] == list(seeds)
 
 
 def _render_file(settings: MetaWorldClips, path: Path, task: str, seeds: range) -> int:
