@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo, Image
+from std_msgs.msg import Header
 
 from mask2iv_ros.cameras.metaworld import MetaWorldCamera, StandInScene
 from mask2iv_ros.errors import Refused
@@ -58,7 +59,7 @@ class CameraNode(Node):
     def _apply(self, settings: CameraSettings) -> None:
         self._timer.timer_period_ns = int(1e9 / settings.rate)
 
-    def _publish(self) -> None:
+    def _publish(self) -> Header:
         """Publish the scene with a new stamp: nothing in it moves, so it is rendered only once."""
         header = convert.header_of(self.get_clock().now().nanoseconds, self._settings.value.frame_id)
         scene = self._scene.scene
@@ -80,15 +81,14 @@ class CameraNode(Node):
             )
         )
         self._frames += 1
+        return header
 
     def _on_next_scene(self, request: NextScene.Request, response: NextScene.Response) -> str:
         if request.seed < -1:
             raise Refused(f"seed is {request.seed}; expected -1 for the next one, or 0 to 2147483647")
         self._scene = self._camera.next_scene(request.task or None, None if request.seed == -1 else request.seed)
-        self._publish()
         response.task, response.seed = self._scene.task, self._scene.seed
-        header = convert.header_of(self.get_clock().now().nanoseconds, self._settings.value.frame_id)
-        response.goal_mask = convert.image_to_msg(self._scene.goal_mask, header)
+        response.goal_mask = convert.image_to_msg(self._scene.goal_mask, self._publish())
         return f"{self._scene.instruction} (task {self._scene.task}, seed {self._scene.seed})"
 
     def _status(self) -> Status:

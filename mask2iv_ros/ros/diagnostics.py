@@ -134,7 +134,7 @@ class Diagnostics:
             name = self._node.get_fully_qualified_name().lstrip("/")
             message = DiagnosticStatus(
                 level=bytes([status.level]),
-                name=f"{name}: {self._node.get_name()}",
+                name=name,
                 message=status.message,
                 hardware_id=name,
                 values=[KeyValue(key=str(key), value=str(value)) for key, value in status.values.items()],
