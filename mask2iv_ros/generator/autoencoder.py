@@ -103,7 +103,8 @@ class PatchAutoencoder(ModelMixin, ConfigMixin):
         self.std.fill_(1)
         latent = self.encode(image)
         self.mean.copy_(latent.mean((0, 2, 3)))
-        self.std.copy_(latent.std((0, 2, 3)))
+        # A channel that these images leave constant must not be divided by zero.
+        self.std.copy_(latent.std((0, 2, 3)).clamp_min(1e-4))
 
 
 class _Residual(nn.Module):

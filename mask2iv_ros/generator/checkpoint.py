@@ -18,6 +18,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from diffusers.utils import SAFETENSORS_WEIGHTS_NAME
+from safetensors.torch import load_file
 
 from mask2iv_ros.errors import Refused
 from mask2iv_ros.generator.autoencoder import PatchAutoencoder
@@ -53,6 +55,8 @@ class CheckpointConfig:
     scales: dict[str, list[float]]
 
     def __post_init__(self) -> None:
+        if not all(isinstance(value, int) for value in (self.frames, self.steps, *self.size)):
+            raise Refused(f"frames={self.frames}, steps={self.steps}, size={self.size}; expected whole numbers")
         if not 2 <= self.frames <= 1024 or self.steps < 1:
             raise Refused(f"frames={self.frames}, steps={self.steps}; expected 2 to 1024 and at least 1")
         if len(self.size) != 2 or any(side < 8 or side % 8 for side in self.size):
@@ -63,6 +67,9 @@ class CheckpointConfig:
             raise Refused(f"conditions are {self.conditions}; accepted are {', '.join(CONDITIONS)}")
         if set(self.scales) != {"trajectory", "video"}:
             raise Refused(f"scales are given for {sorted(self.scales)}; expected trajectory and video")
+        for stage, scale in self.scales.items():
+            if not np.all(np.isfinite(scale) & (np.array(scale) > 0)):
+                raise Refused(f"scales of {stage} are {scale}; expected positive numbers")
 
 
 @dataclass(frozen=True)
@@ -92,8 +99,11 @@ def find(name: str | Path) -> Path:
     """
     shipped = Path(str(files("mask2iv_ros") / "weights"))
     for folder in (Path(name), shipped / str(name)):
-        if (folder / "config.json").is_file():
-            return folder
+        try:
+            if (folder / "config.json").is_file():
+                return folder
+        except OSError as error:
+            raise Refused(f"checkpoint {str(name)!r} cannot be looked up ({error.strerror})") from error
     carried = sorted(path.parent.name for path in shipped.glob("*/config.json"))
     raise Refused(
         f"checkpoint {str(name)!r} has no config.json; expected a folder made by mask2iv train, "
@@ -117,7 +127,7 @@ def load(name: str | Path, device: torch.device) -> Checkpoint:
     """Load a checkpoint in single precision.
 
     Raises:
-        Refused: it is missing, of another format, altered, torn or does not fit together.
+        Refused: it is missing, of another format, altered, torn, not finite or does not fit together.
     """
     folder = find(name)
     about = _read_config(folder)
@@ -131,18 +141,19 @@ def load(name: str | Path, device: torch.device) -> Checkpoint:
             )
     try:
         config = CheckpointConfig(**about | {"size": tuple(about["size"]), "conditions": tuple(about["conditions"])})
-    except (TypeError, KeyError) as error:
+    except (TypeError, KeyError, AttributeError, ValueError) as error:
         raise Refused(f"{folder / 'config.json'} does not describe a checkpoint ({error})") from error
-    autoencoder = _load_part(PatchAutoencoder, folder / "autoencoder")
+    autoencoder = load_part(PatchAutoencoder, folder / "autoencoder")
     stages = {}
     for stage in ("trajectory", "video"):
-        denoiser = _load_part(SpaceTimeUNet, folder / stage)
+        denoiser = load_part(SpaceTimeUNet, folder / stage)
         scale = torch.tensor(config.scales[stage])
         channels = autoencoder.config.channels
-        if not len(scale) == denoiser.config.channels == channels:
+        told = denoiser.config.condition_channels
+        if not len(scale) == denoiser.config.channels == channels or told != 2 * channels:
             raise Refused(
-                f"{folder / stage} has {denoiser.config.channels} channels and {len(scale)} scales; "
-                f"expected the autoencoder's {channels}"
+                f"{folder / stage} has {denoiser.config.channels} channels, {told} of the condition and {len(scale)} "
+                f"scales; expected the autoencoder's {channels}, twice that and as many"
             )
         if denoiser.config.frames < config.frames:
             raise Refused(f"{folder / stage} knows {denoiser.config.frames} frames; expected {config.frames}")
@@ -164,25 +175,29 @@ def _read_config(folder: Path) -> dict:
     return about
 
 
-def _load_part(kind: type, folder: Path) -> PatchAutoencoder | SpaceTimeUNet:
+def load_part[Part: (PatchAutoencoder, SpaceTimeUNet)](kind: type[Part], folder: Path) -> Part:
+    """Load one network, in single precision, on the CPU.
+
+    Raises:
+        Refused: its config.json and its weights are not those of this kind of network, or not finite.
+    """
     try:
-        model, info = kind.from_pretrained(
-            folder, output_loading_info=True, torch_dtype=torch.float32, use_safetensors=True, local_files_only=True
-        )
+        # Not from_pretrained: it would follow an index file to weights whose hash nobody checked.
+        model = kind.from_config(kind.load_config(folder, local_files_only=True))
+        model.load_state_dict(load_file(folder / SAFETENSORS_WEIGHTS_NAME))
     except Exception as error:
-        # diffusers raises many kinds for a torn or foreign folder; all mean the same to a user.
-        raise Refused(f"{folder} cannot be loaded ({type(error).__name__}: {str(error).splitlines()[0]})") from error
-    wrong = {name: info[name] for name in ("missing_keys", "unexpected_keys", "mismatched_keys") if info.get(name)}
-    if wrong:
-        raise Refused(f"{folder} does not hold the weights of a {kind.__name__}: {wrong}")
+        # A torn or foreign folder raises many kinds; all mean the same to a user.
+        why = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        raise Refused(f"{folder} cannot be loaded as a {kind.__name__} ({why})") from error
+    for name, tensor in model.state_dict().items():
+        if not tensor.isfinite().all():
+            raise Refused(f"{name} in {folder} is not finite; expected the weights of a training that converged")
     return model
 
 
 def _hash_weights(folder: Path) -> str:
-    digest = hashlib.sha256()
-    paths = sorted(folder.glob("*.safetensors"))
-    if not paths:
-        raise Refused(f"{folder} has no safetensors file; expected the weights of this part")
-    for path in paths:
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
+    path = folder / SAFETENSORS_WEIGHTS_NAME
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise Refused(f"{path} cannot be read ({error.strerror}); expected the weights of this part") from error

@@ -13,6 +13,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mask2iv_ros.errors import Refused
+
 
 class Denoiser(Protocol):
     """A network that estimates a clean video latent from a noisy one.
@@ -54,6 +56,8 @@ class SpaceTimeUNet(ModelMixin, ConfigMixin):
         head_width: int = 32,
     ):
         super().__init__()
+        if any(width % head_width or width % 8 for width in widths):
+            raise Refused(f"widths are {widths}; expected multiples of 8 and of head_width, {head_width}")
         embedding = 2 * widths[0]
         self.noise = nn.Sequential(nn.Linear(widths[0], embedding), nn.SiLU(), nn.Linear(embedding, embedding))
         self.entry = nn.Conv2d(channels + condition_channels, widths[0], 3, padding=1)

@@ -30,7 +30,8 @@ class Framing:
         """The rows and columns of the source that are seen."""
         height, width = self.source
         wanted = self.target[1] / self.target[0]
-        seen_height, seen_width = min(height, round(width / wanted)), min(width, round(height * wanted))
+        seen_height = min(height, max(1, round(width / wanted)))
+        seen_width = min(width, max(1, round(height * wanted)))
         top, left = (height - seen_height) // 2, (width - seen_width) // 2
         return slice(top, top + seen_height), slice(left, left + seen_width)
 
