@@ -1,0 +1,184 @@
+import gc
+import weakref
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from mask2iv_ros.errors import Refused
+from mask2iv_ros.generator.checkpoint import load
+from mask2iv_ros.generator.imagine import MAX_SEED, Cancelled, Imaginer, Progress
+from mask2iv_ros.scene import Goal, Rollout, Scene, Trajectory
+
+
+@pytest.fixture(scope="module")
+def imaginer(tiny: Path) -> Imaginer:
+    return Imaginer.load(tiny, "cpu")
+
+
+def imagine(imaginer: Imaginer, scene: Scene, goal: Goal, seed: int = 0, **more: object) -> Rollout:
+    return imaginer.imagine(scene, goal, seed=seed, rollout_id="r", **more)
+
+
+def test_an_imaginer_says_what_it_makes(tiny: Path, imaginer: Imaginer):
+    assert (imaginer.frames, imaginer.size, imaginer.fps, imaginer.stage_steps) == (4, (32, 48), 8.0, 2)
+    assert imaginer.conditions == {"mask"}
+    name, _, digest = imaginer.name.partition("@")
+    assert name == "tiny"
+    assert len(digest) == 8
+    assert Imaginer.load(tiny, "cpu", steps=7).stage_steps == 7
+
+
+def test_a_rollout_carries_all_that_made_it(imaginer: Imaginer, scene: Scene, goal: Goal):
+    rollout = imagine(imaginer, scene, goal, seed=3)
+    assert (rollout.id, rollout.seed, rollout.checkpoint, rollout.fps) == ("r", 3, imaginer.name, 8.0)
+    assert rollout.video.shape == (4, 32, 48, 3)
+    assert rollout.trajectory.source == "predicted"
+    np.testing.assert_array_equal(rollout.trajectory.labels[0], scene.labels)
+    assert (rollout.trajectory.labels[1:] != scene.labels).any()
+    np.testing.assert_array_equal(rollout.scene.image, scene.image)
+    assert (rollout.scene.stamp_ns, rollout.scene.frame_id) == (5, "optical")
+    np.testing.assert_array_equal(rollout.goal.mask, goal.mask)
+    assert set(rollout.scores) == {"goal_iou", "object_kept"}
+    assert all(0 <= value <= 1 for value in rollout.scores.values())
+
+
+def test_a_seed_decides_a_rollout_to_the_bit(tiny: Path, imaginer: Imaginer, scene: Scene, goal: Goal):
+    first = imagine(imaginer, scene, goal, seed=1)
+    other = imagine(imaginer, scene, goal, seed=2)
+    for again in (imagine(imaginer, scene, goal, seed=1), imagine(Imaginer.load(tiny, "cpu"), scene, goal, seed=1)):
+        np.testing.assert_array_equal(first.video, again.video)
+        np.testing.assert_array_equal(first.trajectory.labels, again.trajectory.labels)
+    assert (first.video != other.video).any()
+    assert (first.trajectory.labels != other.trajectory.labels).any()
+
+
+def test_watching_does_not_change_a_rollout(imaginer: Imaginer, scene: Scene, goal: Goal):
+    watched = imagine(imaginer, scene, goal, on_step=lambda progress: None)
+    np.testing.assert_array_equal(watched.video, imagine(imaginer, scene, goal).video)
+
+
+def test_the_goal_moves_the_trajectory(imaginer: Imaginer, scene: Scene, goal: Goal):
+    elsewhere = Goal(np.roll(goal.mask, 12, axis=0))
+    one, other = (imaginer.trajectory(scene, where, seed=0) for where in (goal, elsewhere))
+    assert (one.labels != other.labels).any()
+
+
+def test_the_trajectory_alone_is_the_one_that_a_rollout_follows(imaginer: Imaginer, scene: Scene, goal: Goal):
+    alone = imaginer.trajectory(scene, goal, seed=4)
+    whole = imagine(imaginer, scene, goal, seed=4)
+    np.testing.assert_array_equal(alone.labels, whole.trajectory.labels)
+    # Following it as given makes the same video: stage 2 does not ask where it came from.
+    given = imagine(imaginer, scene, goal, seed=4, trajectory=alone)
+    np.testing.assert_array_equal(given.video, whole.video)
+    assert given.trajectory.source == "predicted"
+
+
+def test_both_stages_report_every_step(imaginer: Imaginer, scene: Scene, goal: Goal):
+    seen: list[Progress] = []
+    imagine(imaginer, scene, goal, on_step=seen.append)
+    assert [(one.stage, one.step, one.steps) for one in seen] == [
+        ("trajectory", 1, 2),
+        ("trajectory", 2, 2),
+        ("video", 1, 2),
+        ("video", 2, 2),
+    ]
+    assert seen[-1].preview.shape == (32, 48, 3)
+    assert seen[-1].preview.dtype == np.uint8
+
+
+def test_previews_come_halfway_and_at_the_end_only(tiny: Path, scene: Scene, goal: Goal):
+    seen: list[Progress] = []
+    Imaginer.load(tiny, "cpu", steps=5).trajectory(scene, goal, seed=0, on_step=seen.append)
+    assert [one.step for one in seen if one.preview is not None] == [2, 5]
+
+
+def test_an_edited_trajectory_skips_stage_one(imaginer: Imaginer, scene: Scene, goal: Goal):
+    labels = np.stack([np.roll(scene.labels, 3 * frame, axis=1) for frame in range(4)])
+    seen: list[Progress] = []
+    rollout = imagine(imaginer, scene, goal, trajectory=Trajectory(labels, "edited"), on_step=seen.append)
+    assert [one.stage for one in seen] == ["video", "video"]
+    assert rollout.trajectory.source == "edited"
+    np.testing.assert_array_equal(rollout.trajectory.labels, labels)
+    other = imagine(imaginer, scene, goal, trajectory=Trajectory(labels[::-1].copy(), "edited"))
+    assert (rollout.video != other.video).any()
+
+
+def test_a_trajectory_of_the_cameras_size_is_framed_as_the_scene_is(imaginer: Imaginer):
+    labels = np.zeros((4, 64, 128), np.uint8)  # sees columns 16 to 112, half the size
+    labels[:, 20:40, 20:40], labels[:, 30:40, 60:80] = 1, 2
+    scene = Scene(np.zeros((64, 128, 3), np.uint8), labels[0])
+    rollout = imagine(imaginer, scene, Goal(labels[0] == 2), trajectory=Trajectory(labels, "edited"))
+    assert rollout.trajectory.labels.shape == (4, 32, 48)
+    np.testing.assert_array_equal(rollout.trajectory.labels, labels[:, ::2, 16:112:2])
+    assert rollout.video.shape == (4, 32, 48, 3)
+
+
+@pytest.mark.parametrize("shape", [(3, 32, 48), (5, 32, 48), (4, 48, 32), (4, 16, 24)])
+def test_a_trajectory_that_does_not_fit_is_refused(imaginer: Imaginer, scene: Scene, goal: Goal, shape: tuple):
+    with pytest.raises(Refused, match=rf"trajectory has {shape[0]} frames of .*; expected 4 frames of 48 x 32"):
+        imagine(imaginer, scene, goal, trajectory=Trajectory(np.zeros(shape, np.uint8), "edited"))
+
+
+def test_a_text_alone_is_refused_by_a_checkpoint_for_masks(imaginer: Imaginer, scene: Scene):
+    for ask in (imaginer.check, lambda *told: imaginer.trajectory(*told, seed=0)):
+        with pytest.raises(Refused, match="takes goals as mask and the goal is the text 'lift it' alone"):
+            ask(scene, Goal(None, "lift it"))
+
+
+@pytest.mark.parametrize("seed", [-1, MAX_SEED + 1])
+def test_a_seed_out_of_range_is_refused(imaginer: Imaginer, scene: Scene, goal: Goal, seed: int):
+    with pytest.raises(Refused, match=f"seed is {seed}; expected 0 to {MAX_SEED}"):
+        imagine(imaginer, scene, goal, seed=seed)
+
+
+def test_the_largest_seed_works(imaginer: Imaginer, scene: Scene, goal: Goal):
+    assert imaginer.trajectory(scene, goal, seed=MAX_SEED).labels.shape == (4, 32, 48)
+
+
+@pytest.mark.parametrize("last", [("trajectory", 1), ("video", 2)])
+def test_a_cancel_takes_effect_at_once(imaginer: Imaginer, scene: Scene, goal: Goal, last: tuple[str, int]):
+    seen = []
+
+    def stop(progress: Progress) -> None:
+        seen.append((progress.stage, progress.step))
+        if seen[-1] == last:
+            raise Cancelled
+
+    with pytest.raises(Cancelled):
+        imagine(imaginer, scene, goal, on_step=stop)
+    assert seen[-1] == last
+    assert imagine(imaginer, scene, goal).video.shape == (4, 32, 48, 3)
+
+
+def test_closing_frees_the_weights_and_ends_the_use(tiny: Path, scene: Scene, goal: Goal):
+    checkpoint = load(tiny, torch.device("cpu"))
+    imaginer = Imaginer(checkpoint, torch.device("cpu"))
+    parameter = weakref.ref(next(checkpoint.video.parameters()))
+    del checkpoint
+    imagine(imaginer, scene, goal)
+    imaginer.close()
+    imaginer.close()
+    gc.collect()
+    assert parameter() is None
+    with pytest.raises(Refused, match="was closed; load it again"):
+        imagine(imaginer, scene, goal)
+
+
+@pytest.mark.parametrize("steps", [0, -3, 1001])
+def test_steps_out_of_range_are_refused(tiny: Path, steps: int):
+    with pytest.raises(Refused, match=f"steps is {steps}; expected 1 to 1000"):
+        Imaginer.load(tiny, "cpu", steps)
+
+
+def test_an_unknown_device_is_refused(tiny: Path):
+    with pytest.raises(Refused, match="device 'tpu' is unknown; accepted are auto, cpu, cuda"):
+        Imaginer.load(tiny, "tpu")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_missing_gpu_is_refused(tiny: Path):
+    with pytest.raises(Refused, match="torch sees no GPU; use auto or cpu"):
+        Imaginer.load(tiny, "cuda")
+    assert Imaginer.load(tiny, "auto").frames == 4
