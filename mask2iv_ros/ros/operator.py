@@ -30,6 +30,7 @@ class Operator(Node):
         rollouts: what has been imagined, in the order of arrival.
         exported: episode number of every rollout that is in the dataset, by id.
         reports: the latest diagnostics by node, (level, sentence).
+        figures: the latest diagnostics' figures by node.
 
     Args:
         namespace: the graph's.
@@ -41,6 +42,7 @@ class Operator(Node):
         self.rollouts: list[Rollout] = []
         self.exported: dict[str, int] = {}
         self.reports: dict[str, tuple[int, str]] = {}
+        self.figures: dict[str, dict[str, str]] = {}
         self._tick = tick
         self._scene_stamp = -1
         self._executor = SingleThreadedExecutor()
@@ -123,3 +125,4 @@ class Operator(Node):
     def _on_diagnostics(self, msg: DiagnosticArray) -> None:
         for status in msg.status:
             self.reports[status.name] = (int.from_bytes(status.level), status.message)
+            self.figures[status.name] = {pair.key: pair.value for pair in status.values}
