@@ -123,18 +123,18 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--longest", type=float, default=3.0, help="seconds that a process writes at most")
+    parser.add_argument("--appends", type=int, default=2, help="a process is killed during one of its first appends")
     parser.add_argument("--root", type=Path, help="where the dataset is made; a temporary folder if left out")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         os.environ |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_CACHE": f"{scratch}/cache"}
         root = arguments.root or Path(scratch, "dataset")
-        result = run(root, arguments.kills, random.Random(arguments.seed), arguments.longest)
+        result = run(root, arguments.kills, random.Random(arguments.seed), arguments.appends)
     print(json.dumps(result, indent=2))
     return 1 if result["wrong"] else 0
 
 
-def run(root: Path, kills: int, chance: random.Random, longest: float) -> dict:
+def run(root: Path, kills: int, chance: random.Random, appends: int) -> dict:
     """Kill `kills` writers and return the counts and all that was wrong."""
     # The children fork from a process that has imported LeRobot once and does nothing else.
     context = multiprocessing.get_context("forkserver")
@@ -142,20 +142,25 @@ def run(root: Path, kills: int, chance: random.Random, longest: float) -> dict:
     accepted: dict[int, int] = {}
     wrong: list[str] = []
     interrupted = loads = 0
+    pace = 1.0  # seconds an append takes; measured, so that kills fall evenly over it on any machine
     for _ in tqdm(range(kills), unit="kill"):
         mine, theirs = context.Pipe(duplex=False)
         process = context.Process(target=write, args=(root, len(accepted), theirs), daemon=True)
         process.start()
         theirs.close()
         mine.recv()
-        end = time.monotonic() + chance.uniform(0, longest)
+        news = {}
+        for _ in range(chance.randrange(appends)):
+            begin = time.monotonic()
+            news |= dict(mine.recv()[1])
+            pace = time.monotonic() - begin
+        end = time.monotonic() + chance.uniform(0, 1.2 * pace)
         if chance.random() < 0.3:
             wrong += [f"while written: {what}" for what in check(root, accepted, [])]
             loads += 1
         time.sleep(max(0.0, end - time.monotonic()))
         process.kill()
         process.join()
-        news = {}
         try:
             while mine.poll():
                 news |= dict(mine.recv()[1])

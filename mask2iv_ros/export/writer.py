@@ -79,7 +79,7 @@ class DatasetWriter:
 
         Raises:
             Refused: a rollout does not fit the dataset or its id is taken by another, the
-                writer is closed, or the disk is full. The dataset is then as it was.
+                writer is closed, or the disk is full or fails. The dataset is then as it was.
         """
         with self._mutex:
             if self._lock is None:
@@ -92,12 +92,13 @@ class DatasetWriter:
                     self._add(list(fresh.values()))
                 except BaseException as error:
                     self._recover()
-                    if _disk_is_full(error):
-                        raise Refused(
-                            f"the disk of dataset {self.root} is full: {len(fresh)} rollouts were not written, the "
-                            f"{self.episodes} episodes before are safe; expected more space"
-                        ) from error
-                    raise
+                    if not (_disk_is_full(error) or isinstance(error, OSError)):
+                        raise
+                    reason = "its disk is full" if _disk_is_full(error) else str(error)
+                    raise Refused(
+                        f"dataset {self.root} cannot be written: {reason}; {len(fresh)} rollouts were not added, "
+                        f"it holds {self.episodes} episodes; expected a folder with enough space"
+                    ) from error
                 shutil.rmtree(self._staging, ignore_errors=True)
             return [self._written[rollout.id].episode for rollout in rollouts]
 
