@@ -65,8 +65,11 @@ class Diagnostics:
             self._problems[what] = Status(level, message)
             self._refusals += 1
         if known is None or known.message != message:
-            log = self._node.get_logger()
-            (log.error if level == Level.ERROR else log.warning)(f"{what}: {message}")
+            # Two calls, because rclpy raises where one place in the code logs at two levels.
+            if level == Level.ERROR:
+                self._node.get_logger().error(f"{what}: {message}")
+            else:
+                self._node.get_logger().warning(f"{what}: {message}")
 
     def accept(self, what: str) -> None:
         """Note that `what` is well again."""
@@ -83,8 +86,10 @@ class Diagnostics:
             self.refuse(what, message)
         except Exception as error:
             message = f"{type(error).__name__}: {error}"
-            self._node.get_logger().error(traceback.format_exc())
-            self.refuse(what, message, Level.ERROR)
+            # After a signal every publisher fails: that is no news.
+            if self._node.context.ok():
+                self._node.get_logger().error(traceback.format_exc())
+                self.refuse(what, message, Level.ERROR)
         else:
             self.accept(what)
             return

@@ -65,10 +65,10 @@ class Desk:
             Refused: a job runs and may not be preempted.
         """
         with self._lock:
-            if self._busy():
-                if not preempt:
-                    raise Refused("an imagination is running and when_busy is 'refuse'; expected a goal after its end")
+            if preempt and self._current is not None:
                 self._current.stop("preempted by a newer goal")
+            elif self._busy():
+                raise Refused("an imagination is running and when_busy is 'refuse'; expected a goal after its end")
             self._current = job
             job.future = self._worker.submit(job.run)
 

@@ -136,7 +136,7 @@ def test_every_node_leaves_cleanly(ros, tmp_path, film):
         )
         for spec in specs
     }
-    end = time.monotonic() + 90
+    end = time.monotonic() + 180
     while names() != set(processes) and time.monotonic() < end:
         time.sleep(0.1)
     missing = set(processes) - names()
@@ -148,7 +148,7 @@ def test_every_node_leaves_cleanly(ros, tmp_path, film):
     codes = {name: process.returncode for name, process in processes.items()}
     assert not missing, {name: printed[name] for name in missing}
     assert codes == dict.fromkeys(processes, 0), printed
-    assert not any("Traceback" in text for text in printed.values()), printed
+    assert not [text for text in printed.values() if "Traceback" in text]
 
 
 def test_a_bad_parameter_ends_a_node_with_one_sentence():

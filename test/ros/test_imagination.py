@@ -1,0 +1,99 @@
+import numpy as np
+import pytest
+
+from mask2iv_ros.errors import Refused
+from mask2iv_ros.ros.imagination import MAX_SEED, Order, Outcome, Pace, carry_out
+from mask2iv_ros.scene import Goal, Scene, Trajectory
+
+
+@pytest.fixture
+def asked(scene_arrays):
+    image, labels = scene_arrays
+    return {"scene": Scene(image, labels, 5, "optical"), "goal": Goal(labels == 2)}
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"rollouts": 0}, "rollouts is 0; expected 1 to 64"),
+        ({"rollouts": 65}, "rollouts is 65"),
+        ({"seed": -2}, "seed is -2"),
+        ({"seed": MAX_SEED, "rollouts": 2}, f"expected 0 to {MAX_SEED - 1}"),
+        ({"trajectory_only": True, "edited": Trajectory(np.zeros((4, 8, 8), np.uint8), "edited")}, "expected one"),
+    ],
+)
+def test_an_order_that_cannot_be_carried_out_is_refused(asked, fields, says):
+    with pytest.raises(Refused, match=says):
+        Order(**asked, **fields)
+
+
+def test_minus_one_draws_a_seed_that_leaves_room_for_all_rollouts(asked):
+    seeds = {Order(**asked, seed=-1, rollouts=64).seed for _ in range(20)}
+    assert len(seeds) > 1
+    assert all(0 <= seed <= MAX_SEED - 63 for seed in seeds)
+    assert Order(**asked, seed=MAX_SEED).seed == MAX_SEED
+
+
+class Recorder:
+    """A listener that writes down what it is told and stops after some steps."""
+
+    def __init__(self, patience=10**9):
+        self.steps, self.trajectories, self.rollouts = [], [], []
+        self.patience = patience
+
+    def on_step(self, progress, rollout, rollouts, eta):
+        from mask2iv_ros.generator.imagine import Cancelled
+
+        self.steps.append((progress.stage, progress.step, rollout, eta))
+        if len(self.steps) >= self.patience:
+            raise Cancelled
+
+    def on_trajectory(self, trajectory):
+        self.trajectories.append(trajectory)
+
+    def on_rollout(self, rollout):
+        self.rollouts.append(rollout)
+
+
+@pytest.fixture(scope="module")
+def imaginer(tiny):
+    from mask2iv_ros.generator.imagine import Imaginer
+
+    return Imaginer.load(tiny, "cpu")
+
+
+def test_both_stages_of_every_rollout_are_those_of_the_imaginer(imaginer, asked):
+    listener, outcome = Recorder(), Outcome()
+    carry_out(imaginer, Order(**asked, rollouts=2, seed=3), listener, outcome, Pace())
+    assert [rollout.id for rollout in listener.rollouts] == outcome.ids
+    assert [rollout.seed for rollout in listener.rollouts] == [3, 4]
+    for rollout, trajectory in zip(listener.rollouts, listener.trajectories, strict=True):
+        alone = imaginer.imagine(**asked, seed=rollout.seed, rollout_id="x")
+        np.testing.assert_array_equal(rollout.video, alone.video)
+        assert rollout.trajectory is trajectory
+        assert rollout.trajectory.source == "predicted"
+    assert listener.steps[-1][3] == 0
+
+
+def test_what_is_done_stays_when_an_order_is_stopped(imaginer, asked):
+    from mask2iv_ros.generator.imagine import Cancelled
+
+    listener, outcome = Recorder(patience=6), Outcome()
+    with pytest.raises(Cancelled):
+        carry_out(imaginer, Order(**asked, rollouts=3, seed=0), listener, outcome, Pace())
+    assert len(listener.steps) == 6
+    assert len(outcome.ids) == len(outcome.trajectories) == 1
+
+
+def test_the_time_left_follows_the_pace_of_each_stage(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("mask2iv_ros.ros.imagination.time.monotonic", lambda: now[0])
+    pace = Pace()
+    assert pace.left({"trajectory": 5}) == 0
+    pace.begin()
+    now[0] = 2.0
+    pace.step("trajectory")
+    assert pace.left({"trajectory": 3, "video": 1}) == pytest.approx(8.0)
+    now[0] = 7.0
+    pace.step("video")
+    assert pace.left({"trajectory": 3, "video": 2}) == pytest.approx(16.0)
