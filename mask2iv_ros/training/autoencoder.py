@@ -37,6 +37,8 @@ class AutoencoderTraining:
     def __post_init__(self) -> None:
         if self.steps < 1 or self.batch < 2:
             raise Refused(f"steps={self.steps}, batch={self.batch}; expected at least 1 and 2")
+        if not 0 < self.rate < 1:
+            raise Refused(f"rate is {self.rate}; expected above 0 and below 1")
 
 
 def train_autoencoder(

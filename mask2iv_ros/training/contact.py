@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 
 import cv2
 import numpy as np
@@ -11,6 +12,7 @@ from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 from torch.nn import functional as F
 
+from mask2iv_ros.errors import Refused
 from mask2iv_ros.masks import Role
 
 
@@ -29,6 +31,14 @@ class RegionWeights:
     object: float = 2.0
     contact: float = 5.0
     reach: int = 5
+
+    def __post_init__(self) -> None:
+        if not all(0 <= weight < inf for weight in (self.interactor, self.object, self.contact)):
+            raise Refused(
+                f"interactor={self.interactor}, object={self.object}, contact={self.contact}; expected weights >= 0"
+            )
+        if self.reach < 1 or self.reach % 2 == 0:
+            raise Refused(f"reach is {self.reach}; expected an odd number of pixels")
 
 
 def contact_map(labels: UInt8[np.ndarray, "h w"], reach: int) -> Bool[np.ndarray, "h w"]:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Float
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from tqdm import tqdm
@@ -58,13 +59,20 @@ def encode_clips(
     seed: int,
     cache: Path | None = None,
 ) -> LatentClips:
-    """Encode clips, or read them from `cache` if the same were encoded the same way before."""
+    """Encode clips, or read them from `cache` if the same were encoded the same way before.
+
+    Raises:
+        Refused: a kernel has no middle, or the cache is corrupt.
+    """
     if any(side % 2 == 0 or side < 1 for side in kernels) or not kernels:
         raise Refused(f"perturbation kernels {kernels} cannot be used; expected odd sides, such as 3, 5, 7")
     key = _key(autoencoder, clips, weights, kernels, seed)
     path = cache / f"latents-{key}.safetensors" if cache else None
     if path and path.exists():
-        return LatentClips(**load_file(path))
+        try:
+            return LatentClips(**load_file(path))
+        except (SafetensorError, TypeError) as error:
+            raise Refused(f"{path} does not hold encoded clips ({error}); remove it") from error
     rng = np.random.default_rng(seed)
     rows: dict[str, list[Tensor]] = {field.name: [] for field in fields(LatentClips)}
     for clip in tqdm(clips, desc="encoding", unit="clip", mininterval=5):

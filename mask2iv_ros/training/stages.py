@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass, field
+from math import isfinite
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Literal
 
 import torch
@@ -59,6 +61,8 @@ class StageTraining:
             )
         if not 0 <= self.imperfect <= 1:
             raise Refused(f"imperfect is {self.imperfect}; expected 0 to 1")
+        if not 0 < self.rate < 1 or not 0 <= self.decay < 1:
+            raise Refused(f"rate={self.rate}, decay={self.decay}; expected above 0 and from 0, both below 1")
 
 
 def train_stage(
@@ -72,6 +76,9 @@ def train_stage(
         validation: measured at every checkpoint with the same noise each time.
         settings: see `StageTraining`.
         folder: for `state.pt`, from which a later call goes on, and `log.jsonl`.
+
+    Raises:
+        Refused: `state.pt` is corrupt or of another network, or the loss is no longer finite.
     """
     folder.mkdir(parents=True, exist_ok=True)
     parameters = list(model.denoiser.parameters())
@@ -80,7 +87,7 @@ def train_stage(
     average = EMAModel(parameters, decay=settings.decay, use_ema_warmup=True, inv_gamma=1.0, power=0.75)
     parts = {"denoiser": model.denoiser, "optimiser": optimiser, "schedule": schedule, "average": average}
     state, log = folder / "state.pt", folder / "log.jsonl"
-    begin = _resume(state, parts)
+    begin = _resume(state, parts, model)
     bar = tqdm(range(begin, settings.steps), initial=begin, total=settings.steps, desc=settings.stage, mininterval=10)
     losses: list[float] = []
     for step in bar:
@@ -96,12 +103,14 @@ def train_stage(
         average.step(parameters)
         losses.append(loss.item())
         done = step + 1
+        if not isfinite(losses[-1]):
+            raise Refused(f"the loss of step {done} is {losses[-1]}; expected a rate below {settings.rate} to converge")
         if done % settings.save_every == 0 or done == settings.steps:
             held_out = _validate(model, average, validation, settings)
             recent = sum(losses[-settings.save_every :]) / len(losses[-settings.save_every :])
             with log.open("a") as file:
                 file.write(json.dumps({"step": done, "loss": recent, "validation": held_out}) + "\n")
-            _save(state, parts, done)
+            _save(state, parts, model, done)
             bar.set_postfix(loss=f"{recent:.4f}", validation=f"{held_out:.4f}", refresh=False)
     average.copy_to(parameters)
     return model
@@ -138,19 +147,25 @@ def _validate(model: Stage, average: EMAModel, clips: LatentClips, settings: Sta
     return sum(losses) / len(losses)
 
 
-def _save(path: Path, parts: dict, step: int) -> None:
+def _save(path: Path, parts: dict, model: Stage, step: int) -> None:
     part = path.with_suffix(".part")
-    torch.save({name: value.state_dict() for name, value in parts.items()} | {"step": step}, part)
+    torch.save({name: value.state_dict() for name, value in parts.items()} | {"scale": model.scale, "step": step}, part)
     os.replace(part, path)
 
 
-def _resume(path: Path, parts: dict) -> int:
+def _resume(path: Path, parts: dict, model: Stage) -> int:
     if not path.exists():
         return 0
     try:
         saved = torch.load(path, map_location="cpu", weights_only=True)
         for name, value in parts.items():
             value.load_state_dict(saved[name])
+        # The weights know the scale that they were trained with; clips that came since have another.
+        model.scale.copy_(saved.get("scale", model.scale))
         return int(saved["step"])
-    except (RuntimeError, KeyError, ValueError, EOFError) as error:
-        raise Refused(f"{path} cannot be resumed ({error}); train into another folder or remove it") from error
+    except UnpicklingError as error:
+        # torch's own words advise to load it unsafely.
+        raise Refused(f"{path} cannot be resumed (it is no training state); remove it") from error
+    except (OSError, RuntimeError, LookupError, ValueError, TypeError, AttributeError, EOFError) as error:
+        why = " ".join(str(error).split())[:200]
+        raise Refused(f"{path} cannot be resumed ({why}); train into another folder or remove it") from error
