@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 from jaxtyping import Bool, Float32, UInt8
@@ -13,7 +15,7 @@ from mask2iv_ros.masks import Role, move_mask
 def repeat_first(clip: Clip) -> Clip:
     """Return the clip with nothing moving: the first frame and its masks, repeated."""
     frames = len(clip.video)
-    return _with(clip, np.repeat(clip.video[:1], frames, 0), np.repeat(clip.labels[:1], frames, 0))
+    return replace(clip, video=np.repeat(clip.video[:1], frames, 0), labels=np.repeat(clip.labels[:1], frames, 0))
 
 
 def linear_translation(clip: Clip) -> UInt8[np.ndarray, "t h w"]:
@@ -61,7 +63,3 @@ def _condition(clip: Clip) -> Float32[np.ndarray, "3 h w"]:
 
 def _centroid(mask: Bool[np.ndarray, "h w"]) -> np.ndarray:
     return np.argwhere(mask).mean(0)[::-1]
-
-
-def _with(clip: Clip, video: np.ndarray, labels: np.ndarray) -> Clip:
-    return Clip(video, labels, clip.goal_mask, clip.task, clip.seed, clip.instruction, clip.fps)

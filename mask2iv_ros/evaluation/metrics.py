@@ -18,9 +18,13 @@ def psnr(
     truth: UInt8[np.ndarray, "t h w 3"],
     where: Bool[np.ndarray, "t h w"] | None = None,
 ) -> float:
-    """Return the peak signal-to-noise ratio in dB over all pixels, or over those in `where`."""
+    """Return the peak signal-to-noise ratio in dB over all pixels, or over those in `where`; NaN over none."""
     error = (video.astype(np.float32) - truth.astype(np.float32)) ** 2
-    mean = float(error.mean() if where is None else error[where].mean())
+    if where is not None:
+        error = error[where]
+    if not error.size:
+        return float("nan")
+    mean = float(error.mean())
     return PSNR_CEILING if mean == 0 else min(PSNR_CEILING, 10 * float(np.log10(255**2 / mean)))
 
 
