@@ -81,13 +81,13 @@ def through_ros(repeats: int, checkpoint: str, folder: Path) -> list[float]:
         operator = Operator("mask2iv_bench")
         operator.wait_ready()
         scene = operator.show_scene(TASK, SPLITS["test"].start)
+        node = "mask2iv_bench/imagine"
         for index in trange(repeats + 1, desc="through ROS", unit="rollout"):
             operator.capture()
             begin = time.perf_counter()
             operator.set_goal(scene.goal_mask)
             operator.wait("the rollout", lambda n=index + 1: len(operator.rollouts) >= n, 600.0)
             total = time.perf_counter() - begin
-            node = "mask2iv_bench/imagine"
             operator.wait(
                 "the node's own time",
                 lambda n=str(index + 1): (

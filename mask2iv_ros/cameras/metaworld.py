@@ -24,9 +24,8 @@ from mask2iv_ros.masks import Role
 from mask2iv_ros.scene import Scene
 
 TASKS: dict[str, str] = {
-    "push": "push the puck to the goal",
     "plate-slide": "slide the plate to the goal",
-    "drawer-close": "close the drawer",
+    "push": "push the puck to the goal",
     "coffee-push": "push the mug to the goal",
 }
 CONTROL_HZ = 80  # Meta-World: 5 simulation steps of 2.5 ms an action
@@ -42,15 +41,25 @@ class View:
     azimuth: float = -130.0
     elevation: float = -32.0
 
+    def vary(self, rng: np.random.Generator) -> View:
+        """Return a view nearby: the camera of the next lab is not mounted to the millimetre."""
+        return View(
+            lookat=(
+                self.lookat[0] + rng.uniform(-0.02, 0.02),
+                self.lookat[1] + rng.uniform(-0.02, 0.02),
+                self.lookat[2],
+            ),
+            distance=self.distance * rng.uniform(0.95, 1.05),
+            azimuth=self.azimuth + rng.uniform(-6, 6),
+            elevation=self.elevation + rng.uniform(-3, 3),
+        )
+
 
 # Meta-World's own cameras are too far: there the puck covers 0.1 % of the image.
 _VIEW = View()
-# The arm comes from high above the drawer and would leave the nearer view.
-_VIEWS = {
-    "drawer-close": View(lookat=(0.0, 0.72, 0.14), distance=0.95),
-}
 # The wire cage would hide the plate that slides into it, the coffee machine the mug before it.
 _HIDDEN = {"plate-slide": "puck_goal", "coffee-push": "coffee_machine"}
+_HAND_STEPS = 8  # control steps of at most 1 cm
 # Has a button on a joint, and is not what its task moves.
 _FURNITURE = {"coffee_machine"}
 
@@ -63,7 +72,7 @@ class StandInScene:
         scene: first frame and true labels.
         goal_mask: where the expert leaves the object, unoccluded by the arm.
         task: a key of `TASKS`.
-        seed: of object and goal positions.
+        seed: of object, goal and hand positions and of the view.
         instruction: what the expert does, in words.
     """
 
@@ -97,6 +106,7 @@ class MetaWorldCamera:
         self.task, self.seed = self.tasks[-1], -1
         self._envs: dict[str, tuple[Any, Any]] = {}
         self._renderer: Any = None
+        self._view = _VIEW
 
     @property
     def focal_px(self) -> float:
@@ -105,7 +115,7 @@ class MetaWorldCamera:
         return 0.5 * self.size[0] / np.tan(0.5 * np.deg2rad(env.model.vis.global_.fovy))
 
     def reset(self, task: str, seed: int) -> None:
-        """Put the scene of `task` and `seed` before the camera, arm at rest."""
+        """Put a scene before the camera; objects, goal, view and the hand's place follow from task and seed."""
         if task not in self.tasks:
             raise Refused(f"task {task!r} is not before this camera; accepted are {', '.join(self.tasks)}")
         if not 0 <= seed <= MAX_SEED:
@@ -120,6 +130,12 @@ class MetaWorldCamera:
         # reset(seed=...) leaves the generator of object and goal positions as it was; seed() does not.
         env.seed(seed)
         self._observation, _ = env.reset()
+        rng = np.random.default_rng((seed, *task.encode()))
+        self._view = _VIEW.vary(rng)
+        # The hand starts up to 8 cm from where the environment puts it, never lower.
+        direction = (*rng.uniform(-1, 1, 2), rng.uniform(0, 1), -1.0)
+        for _ in range(rng.integers(_HAND_STEPS + 1)):
+            self._observation = env.step(np.array(direction))[0]
         # Without it the first frame shows the goal of the episode before.
         mujoco.mj_forward(env.model, env.data)
 
@@ -212,14 +228,15 @@ class MetaWorldCamera:
             model.vis.global_.offheight, model.vis.global_.offwidth = self.size
             self._renderer = mujoco.Renderer(model, *self.size)
             self._camera = mujoco.MjvCamera()
-            view = _VIEWS.get(self.task, _VIEW)
-            self._camera.lookat[:] = view.lookat
-            self._camera.distance = view.distance
-            self._camera.azimuth, self._camera.elevation = view.azimuth, view.elevation
+            self._camera.type = mujoco.mjtCamera.mjCAMERA_FREE
             self._options = mujoco.MjvOption()
             # Goal markers are sites: a robot's camera does not see them.
             self._options.sitegroup[:] = 0
             self._roles = {self.task: _geom_roles(model)}
+        view = self._view
+        self._camera.lookat[:] = view.lookat
+        self._camera.distance = view.distance
+        self._camera.azimuth, self._camera.elevation = view.azimuth, view.elevation
         return self._renderer
 
     def _labels(self, env: Any, options: Any) -> UInt8[np.ndarray, "h w"]:

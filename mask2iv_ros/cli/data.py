@@ -15,9 +15,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     metaworld = sources.add_parser("metaworld", help="scripted experts before the stand-in camera")
     metaworld.add_argument("--out", type=Path, required=True, help="folder; finished files in it are kept")
     metaworld.add_argument("--tasks", nargs="+", default=list(TASKS), metavar="TASK", help=", ".join(TASKS))
-    metaworld.add_argument("--train", type=int, default=300, help="training clips per task (%(default)s)")
-    metaworld.add_argument("--validation", type=int, default=15, help="validation clips per task (%(default)s)")
-    metaworld.add_argument("--test", type=int, default=30, help="test clips per task (%(default)s)")
+    metaworld.add_argument("--train", type=int, default=320, help="training clips per task (%(default)s)")
+    metaworld.add_argument("--validation", type=int, default=20, help="validation clips per task (%(default)s)")
+    metaworld.add_argument("--test", type=int, default=40, help="test clips per task (%(default)s)")
     metaworld.add_argument("--size", type=int, nargs=2, default=(96, 128), metavar=("HEIGHT", "WIDTH"), help="pixels")
     metaworld.add_argument("--workers", type=int, default=2, help="processes (%(default)s)")
 

@@ -39,7 +39,7 @@ class MetaWorldClips:
     size: tuple[int, int] = (96, 128)
     frames: int = 16
     stride: int = 5
-    clips: tuple[tuple[str, int], ...] = (("train", 300), ("validation", 15), ("test", 30))
+    clips: tuple[tuple[str, int], ...] = (("train", 320), ("validation", 20), ("test", 40))
 
     def __post_init__(self) -> None:
         for task in self.tasks:
