@@ -18,7 +18,7 @@ SIZE = (48, 64)
 
 @pytest.fixture(scope="module")
 def camera() -> Iterator[MetaWorldCamera]:
-    with MetaWorldCamera(("push", "drawer-close"), SIZE, settle=2) as camera:
+    with MetaWorldCamera(("push", "coffee-push"), SIZE, settle=2) as camera:
         yield camera
 
 
@@ -53,10 +53,10 @@ def test_other_seeds_are_other_scenes(camera: MetaWorldCamera):
     assert np.ptp(centres, axis=0).max() > 3, "the puck lies elsewhere, not only the goal"
 
 
-@pytest.mark.parametrize("task", ["push", "drawer-close"])
+@pytest.mark.parametrize("task", ["push", "coffee-push"])
 def test_a_seed_is_the_same_scene_after_others_were_shown(camera: MetaWorldCamera, task: str):
     first = camera.next_scene(task, 5)
-    camera.next_scene("drawer-close", 6)
+    camera.next_scene("coffee-push", 6)
     camera.next_scene("push", 7)
     camera.step(10)
     assert digest(camera.next_scene(task, 5)) == digest(first)
@@ -108,7 +108,7 @@ def test_the_objects_mask_reaches_behind_the_arm(camera: MetaWorldCamera):
 def test_without_arguments_task_and_seed_go_on(camera: MetaWorldCamera):
     camera.next_scene("push", 20)
     shown = [(one.task, one.seed) for one in (camera.next_scene() for _ in range(3))]
-    assert shown == [("drawer-close", 21), ("push", 22), ("drawer-close", 23)]
+    assert shown == [("coffee-push", 21), ("push", 22), ("coffee-push", 23)]
 
 
 def test_the_focal_length_is_that_of_the_field_of_view(camera: MetaWorldCamera):
@@ -126,13 +126,13 @@ def test_a_seed_out_of_range_is_refused(camera: MetaWorldCamera, seed: int):
 
 
 def test_a_task_that_is_not_before_the_camera_is_refused(camera: MetaWorldCamera):
-    with pytest.raises(Refused, match="task 'coffee-push' is not before this camera; accepted are push, drawer-close"):
-        camera.next_scene("coffee-push", 0)
+    with pytest.raises(Refused, match="task 'plate-slide' is not before this camera; accepted are push, coffee-push"):
+        camera.next_scene("plate-slide", 0)
 
 
 @pytest.mark.parametrize("tasks", [(), ("push", "juggle")])
 def test_unknown_tasks_are_refused(tasks: tuple[str, ...]):
-    with pytest.raises(Refused, match=r"task '(juggle)?' is unknown; accepted are push"):
+    with pytest.raises(Refused, match=r"task '(juggle)?' is unknown; accepted are .*push"):
         MetaWorldCamera(tasks, SIZE)
 
 

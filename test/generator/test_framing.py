@@ -33,9 +33,8 @@ def test_the_largest_centred_crop_is_seen(source: tuple, target: tuple, rows: tu
     assert (seen[1].start, seen[1].stop) == columns
 
 
-@pytest.mark.parametrize(
-    ("source", "target"), list(product([(1, 1), (1, 900), (900, 1), (3, 5)], [(8, 256), (256, 8)]))
-)
+@pytest.mark.parametrize("source", [(1, 1), (1, 900), (900, 1), (3, 5)])
+@pytest.mark.parametrize("target", [(8, 256), (256, 8)])
 def test_the_thinnest_frames_have_a_crop(source: tuple[int, int], target: tuple[int, int]):
     framing = Framing(source, target)
     assert framing.image(np.zeros((*source, 3), np.uint8)).shape == (*target, 3)
