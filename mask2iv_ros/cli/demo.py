@@ -81,7 +81,7 @@ def _drive(bringup: Bringup, arguments: argparse.Namespace, out: Path) -> tuple[
     try:
         with bringup, tqdm(total=len(arguments.tasks) * arguments.rollouts, desc="imagining", unit="rollout") as bar:
             operator = Operator(NAMESPACE, alive)
-            operator.wait_ready()
+            operator.wait_ready(300.0)
             for index, task in enumerate(arguments.tasks, 1):
                 scene = operator.show_scene(task, SPLITS["test"].start + arguments.seed)
                 operator.capture()

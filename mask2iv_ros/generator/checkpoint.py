@@ -1,7 +1,7 @@
 """Checkpoints: a folder with config.json and, per part, the weights as safetensors.
 
 ```
-config.json                       what the pair makes, and the SHA-256 of every weights file
+config.json                       what the pair makes, and the SHA-256 of every part
 autoencoder/  trajectory/  video/ each config.json + diffusion_pytorch_model.safetensors (diffusers' layout)
 ```
 """
@@ -29,7 +29,7 @@ from mask2iv_ros.generator.stage import Stage
 
 FORMAT = 1
 PARTS = ("autoencoder", "trajectory", "video")
-CONDITIONS = ("mask", "text")
+CONDITIONS = ("mask",)  # the denoiser here takes no text
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class Checkpoint:
 
     Attributes:
         config: what it makes.
-        sha256: of all its weights.
+        sha256: of its configuration and all its parts.
         autoencoder: shared by both stages.
         trajectory: stage 1.
         video: stage 2.
@@ -117,7 +117,7 @@ def save(folder: Path, config: CheckpointConfig, autoencoder: PatchAutoencoder, 
     folder.mkdir(parents=True, exist_ok=True)
     for name in PARTS:
         deepcopy(modules[name]).half().save_pretrained(folder / name)
-    about = asdict(config) | {"format": FORMAT, "sha256": {name: _hash_weights(folder / name) for name in PARTS}}
+    about = asdict(config) | {"format": FORMAT, "sha256": {name: _hash_part(folder / name) for name in PARTS}}
     part = folder / "config.json.part"
     part.write_text(json.dumps(about, indent=1) + "\n")
     os.replace(part, folder / "config.json")
@@ -133,10 +133,10 @@ def load(name: str | Path, device: torch.device) -> Checkpoint:
     about = _read_config(folder)
     hashes = about.pop("sha256")
     for part in PARTS:
-        found = _hash_weights(folder / part)
+        found = _hash_part(folder / part)
         if found != hashes.get(part):
             raise Refused(
-                f"weights of {folder / part} have SHA-256 {found[:12]}, expected {str(hashes.get(part))[:12]}; "
+                f"{folder / part} has SHA-256 {found[:12]}, expected {str(hashes.get(part))[:12]}; "
                 "the checkpoint is corrupt: copy it again"
             )
     try:
@@ -159,7 +159,7 @@ def load(name: str | Path, device: torch.device) -> Checkpoint:
             raise Refused(f"{folder / stage} knows {denoiser.config.frames} frames; expected {config.frames}")
         stages[stage] = Stage(denoiser, scale, Flow()).to(device).eval().requires_grad_(False)
     autoencoder = autoencoder.to(device).eval().requires_grad_(False)
-    sha256 = hashlib.sha256("".join(hashes[part] for part in PARTS).encode()).hexdigest()
+    sha256 = hashlib.sha256(json.dumps([asdict(config), hashes], sort_keys=True).encode()).hexdigest()
     return Checkpoint(config, sha256, autoencoder, stages["trajectory"], stages["video"])
 
 
@@ -195,9 +195,12 @@ def load_part[Part: (PatchAutoencoder, SpaceTimeUNet)](kind: type[Part], folder:
     return model
 
 
-def _hash_weights(folder: Path) -> str:
-    path = folder / SAFETENSORS_WEIGHTS_NAME
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError as error:
-        raise Refused(f"{path} cannot be read ({error.strerror}); expected the weights of this part") from error
+def _hash_part(folder: Path) -> str:
+    """Return the hash of a part's config.json and weights: an altered config makes another network of them."""
+    digest = hashlib.sha256()
+    for path in (folder / "config.json", folder / SAFETENSORS_WEIGHTS_NAME):
+        try:
+            digest.update(hashlib.sha256(path.read_bytes()).digest())
+        except OSError as error:
+            raise Refused(f"{path} cannot be read ({error.strerror}); expected a part of the checkpoint") from error
+    return digest.hexdigest()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 from uuid import uuid4
 
@@ -131,9 +131,6 @@ def carry_out(imaginer: Imaginer, order: Order, listener: Listener, outcome: Out
         rollout = imaginer.imagine(
             order.scene, order.goal, seed=seed, rollout_id=rollout_id, trajectory=trajectory, on_step=on_step
         )
-        # To the imaginer every trajectory that it is given counts as edited.
-        if order.edited is None:
-            rollout = replace(rollout, trajectory=trajectory)
         listener.on_rollout(rollout)
         outcome.trajectories.append(rollout.trajectory)
         outcome.ids.append(rollout_id)
