@@ -225,9 +225,9 @@ class Imaginer:
                 f"trajectory has {frames} frames of {size[1]} x {size[0]} pixels; expected {self.frames} frames of "
                 f"{self.size[1]} x {self.size[0]} or of the scene's {framing.source[1]} x {framing.source[0]}"
             )
-        if tuple(size) != self.size:
-            labels = np.stack([framing.labels(frame) for frame in labels])
-        return Trajectory(labels, trajectory.source)
+        if tuple(size) == self.size:
+            return trajectory
+        return Trajectory(np.stack([framing.labels(frame) for frame in labels]), trajectory.source)
 
     def _loaded(self) -> checkpoints.Checkpoint:
         if self._checkpoint is None:
