@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
+from math import isnan
 from pathlib import Path
+from typing import Any
 
 import cv2
 
@@ -44,7 +46,8 @@ def run(arguments: argparse.Namespace) -> int:
         "steps": imaginer.stage_steps,
         "seed": arguments.seed,
     }
-    (arguments.out / "figures.json").write_text(json.dumps(about | {"figures": summary}, indent=1) + "\n")
+    figures = json.dumps(about | {"figures": _without_nan(summary)}, indent=1, allow_nan=False)
+    (arguments.out / "figures.json").write_text(figures + "\n")
     for task, methods in summary.items():
         count = sum(task in ("all", one.clip.task) for one in measured)
         print(f"\n{task}, {count} {arguments.split} clips, mean [95 % interval]")
@@ -56,6 +59,15 @@ def run(arguments: argparse.Namespace) -> int:
     sheets = _write_sheets(measured, arguments.out)
     print("\nlook at: " + ", ".join(str(path) for path in sheets))
     return 0
+
+
+def _without_nan(value: Any) -> Any:
+    """Return nested figures with null for what could not be measured: JSON knows no NaN."""
+    if isinstance(value, dict):
+        return {name: _without_nan(one) for name, one in value.items()}
+    if isinstance(value, tuple):
+        return [_without_nan(one) for one in value]
+    return None if isnan(value) else value
 
 
 def _write_sheets(measured: list[Measured], out: Path) -> list[Path]:
