@@ -141,3 +141,13 @@ def test_the_tree_stays_small():
 def test_files_stay_short_and_named_for_what_they_hold():
     assert not {path for path in sources() if path.stem in ("utils", "util", "helpers", "misc", "common")}
     assert not {path for path in sources() if len(path.read_text().splitlines()) > 350}
+
+
+def test_every_file_of_the_weights_travels_in_a_wheel():
+    package = ROOT / "mask2iv_ros"
+    patterns = project()["tool"]["setuptools"]["package-data"]["mask2iv_ros"]
+    packed = {path for pattern in patterns for path in package.glob(pattern) if path.is_file()}
+    weights = {path for path in (package / "weights").rglob("*") if path.is_file()}
+    assert len([path for path in weights if path.suffix == ".safetensors"]) >= 3
+    assert weights <= packed
+    assert sum(path.stat().st_size for path in weights if path.suffix == ".safetensors") < 30e6

@@ -32,6 +32,6 @@ def test_demo_ends_with_pictures_and_a_dataset(tmp_path):
 
 def test_demo_refuses_what_it_cannot_show(tmp_path, capsys):
     assert main(["demo", "--out", str(tmp_path), "--tasks", "juggle"]) == 2
-    assert "task 'juggle' is unknown; accepted are push" in capsys.readouterr().err
+    assert "task 'juggle' is unknown; accepted are plate-slide" in capsys.readouterr().err
     assert main(["demo", "--out", str(tmp_path), "--rollouts", "65"]) == 2
     assert "rollouts is 65; expected 1 to 64" in capsys.readouterr().err
