@@ -6,8 +6,10 @@ nothing of ROS or torch, and their message says what is wrong with a bad one.
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 from typing import Literal
+from uuid import uuid4
 
 import numpy as np
 from jaxtyping import Bool, UInt8
@@ -156,6 +158,11 @@ class Rollout:
             raise Refused(f"video frames are {_size(self.video[0])}; expected the scene's {_size(self.scene.image)}")
         if not np.isfinite(self.fps) or self.fps <= 0:
             raise Refused(f"fps is {self.fps}; expected a positive number")
+
+
+def new_batch() -> str:
+    """Return the beginning of the ids of rollouts made together: unique across runs, in order of time."""
+    return f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{uuid4().hex[:8]}"
 
 
 def check_image(image: np.ndarray) -> None:

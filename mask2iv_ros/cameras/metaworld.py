@@ -228,7 +228,6 @@ class MetaWorldCamera:
             model.vis.global_.offheight, model.vis.global_.offwidth = self.size
             self._renderer = mujoco.Renderer(model, *self.size)
             self._camera = mujoco.MjvCamera()
-            self._camera.type = mujoco.mjtCamera.mjCAMERA_FREE
             self._options = mujoco.MjvOption()
             # Goal markers are sites: a robot's camera does not see them.
             self._options.sitegroup[:] = 0

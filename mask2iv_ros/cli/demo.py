@@ -6,13 +6,12 @@ import argparse
 import os
 from pathlib import Path
 
-import cv2
 from tqdm import tqdm
 
 from mask2iv_ros.cameras.metaworld import TASKS
 from mask2iv_ros.data.splits import SPLITS
 from mask2iv_ros.errors import Refused
-from mask2iv_ros.evaluation.sheet import contact_sheet, rollout_strips
+from mask2iv_ros.evaluation.sheet import contact_sheet, describe_scores, rollout_strips, write_png
 from mask2iv_ros.evaluation.video import side_by_side, write_mp4
 from mask2iv_ros.ros.bringup import Arguments, Bringup
 from mask2iv_ros.scene import Rollout
@@ -53,11 +52,10 @@ def run(arguments: argparse.Namespace) -> int:
         bringup = Bringup(graph, lambda line: print(line, file=log, flush=True))
         rollouts, exported = _drive(bringup, arguments, out)
     sheet, film = out / "contact_sheet.png", out / "rollouts.mp4"
-    cv2.imwrite(str(sheet), contact_sheet([strip for one in rollouts for strip in rollout_strips(one)])[..., ::-1])
+    write_png(sheet, contact_sheet([strip for one in rollouts for strip in rollout_strips(one)]))
     write_mp4(film, side_by_side(rollouts), rollouts[0].fps)
     for one in rollouts:
-        scores = ", ".join(f"{name} {value:.2f}" for name, value in sorted(one.scores.items()))
-        print(f"{one.id}: {one.goal.instruction or 'goal mask'}; {scores}; episode {exported[one.id]}")
+        print(f"{one.id}: {one.goal.instruction or 'goal mask'}; {describe_scores(one)}; episode {exported[one.id]}")
     print(f"contact sheet: {sheet}\nvideo:         {film}\ndataset:       {out / 'dataset'} (LeRobot v3)")
     return 0
 

@@ -8,12 +8,10 @@ from math import isnan
 from pathlib import Path
 from typing import Any
 
-import cv2
-
 from mask2iv_ros.data.clips import load_clips
 from mask2iv_ros.errors import Refused
 from mask2iv_ros.evaluation.measure import Measured, measure, summarise
-from mask2iv_ros.evaluation.sheet import Strip, contact_sheet, rollout_strips
+from mask2iv_ros.evaluation.sheet import Strip, contact_sheet, rollout_strips, write_png
 from mask2iv_ros.generator.imagine import Imaginer
 
 
@@ -86,6 +84,6 @@ def _write_sheets(measured: list[Measured], out: Path) -> list[Path]:
             strips += rollout_strips(one.chained)
             strips.append(Strip("stage 2 on true masks", one.guided.video))
         path = out / f"{task}.png"
-        cv2.imwrite(str(path), contact_sheet(strips)[..., ::-1])
+        write_png(path, contact_sheet(strips))
         paths.append(path)
     return paths

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import time
 from pathlib import Path
-from uuid import uuid4
 
 import cv2
 import numpy as np
@@ -13,12 +11,12 @@ from jaxtyping import UInt8
 from tqdm import tqdm
 
 from mask2iv_ros.errors import Refused
-from mask2iv_ros.evaluation.sheet import contact_sheet, rollout_strips
+from mask2iv_ros.evaluation.sheet import contact_sheet, describe_scores, rollout_strips, write_png
 from mask2iv_ros.evaluation.video import side_by_side, write_mp4
 from mask2iv_ros.export.writer import DatasetWriter
 from mask2iv_ros.generator.imagine import Imaginer, Progress
 from mask2iv_ros.masks import Role, check_labels, move_mask
-from mask2iv_ros.scene import Goal, Rollout, Scene, Trajectory
+from mask2iv_ros.scene import Goal, Rollout, Scene, Trajectory, new_batch
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
     edited = Trajectory(_read_frames(arguments.trajectory), "edited") if arguments.trajectory else None
     imaginer = Imaginer.load(arguments.checkpoint, arguments.device, arguments.steps)
     imaginer.check(scene, goal)
-    batch = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{uuid4().hex[:8]}"
+    batch = new_batch()
     stages = (edited is None) + (not arguments.trajectory_only)
     rollouts: list[Rollout] = []
     with tqdm(total=arguments.rollouts * stages * imaginer.stage_steps, desc="imagining", unit="step") as bar:
@@ -76,14 +74,13 @@ def run(arguments: argparse.Namespace) -> int:
     if not rollouts:
         return 0
     sheet = arguments.out / f"{batch}.png"
-    _write_image(sheet, contact_sheet([strip for one in rollouts for strip in rollout_strips(one)])[..., ::-1])
+    write_png(sheet, contact_sheet([strip for one in rollouts for strip in rollout_strips(one)]))
     write_mp4(arguments.out / f"{batch}.mp4", side_by_side(rollouts), imaginer.fps)
     dataset = arguments.dataset or arguments.out / "dataset"
     with DatasetWriter(dataset) as writer:
         episodes = writer.append(rollouts)
     for one, episode in zip(rollouts, episodes, strict=True):
-        scores = ", ".join(f"{name} {value:.2f}" for name, value in sorted(one.scores.items()))
-        print(f"{one.id}: {scores}; episode {episode}")
+        print(f"{one.id}: {describe_scores(one)}; episode {episode}")
     print(f"contact sheet: {sheet}\nvideo:         {sheet.with_suffix('.mp4')}\ndataset:       {dataset}")
     return 0
 
@@ -125,9 +122,4 @@ def _write_frames(folder: Path, labels: UInt8[np.ndarray, "t h w"]) -> None:
             f"{folder} cannot be made ({error.strerror}); expected a folder that can be written to"
         ) from error
     for index, frame in enumerate(labels):
-        _write_image(folder / f"{index:04d}.png", frame)
-
-
-def _write_image(path: Path, image: np.ndarray) -> None:
-    if not cv2.imwrite(str(path), image):
-        raise Refused(f"{path} cannot be written; expected a folder with room that can be written to")
+        write_png(folder / f"{index:04d}.png", frame)

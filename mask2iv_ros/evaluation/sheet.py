@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import cv2
 import numpy as np
 from jaxtyping import Bool, UInt8
 
+from mask2iv_ros.errors import Refused
 from mask2iv_ros.masks import outline, overlay
 from mask2iv_ros.scene import Rollout
 
@@ -48,13 +50,32 @@ def contact_sheet(strips: Sequence[Strip], columns: int = 8, tile_width: int = 1
     )
 
 
+def describe_scores(rollout: Rollout) -> str:
+    """Return a rollout's scores as words."""
+    return ", ".join(f"{name} {value:.2f}" for name, value in sorted(rollout.scores.items()))
+
+
+def write_png(path: Path, image: UInt8[np.ndarray, "h w *c"]) -> None:
+    """Write an RGB image, or a label map as it is.
+
+    Raises:
+        Refused: the file cannot be written.
+    """
+    if not cv2.imwrite(str(path), image[..., ::-1] if image.ndim == 3 else image):
+        raise Refused(f"{path} cannot be written; expected a folder with room that can be written to")
+
+
 def rollout_strips(rollout: Rollout) -> list[Strip]:
     """Return a rollout's trajectory over its source frame, and its video, the goal outlined in both."""
-    scores = ", ".join(f"{name} {value:.2f}" for name, value in sorted(rollout.scores.items()))
     still = np.repeat(rollout.scene.image[None], len(rollout.video), 0)
     mask = rollout.goal.mask
     return [
-        Strip(f"{rollout.id}: imagined masks over the source frame ({scores})", still, rollout.trajectory.labels, mask),
+        Strip(
+            f"{rollout.id}: imagined masks over the source frame ({describe_scores(rollout)})",
+            still,
+            rollout.trajectory.labels,
+            mask,
+        ),
         Strip(f"{rollout.id}: imagined video, seed {rollout.seed}", rollout.video, goal=mask),
     ]
 

@@ -98,12 +98,7 @@ class Imaginer:
 
     def check(self, scene: Scene, goal: Goal) -> None:
         """Raise `Refused` unless this checkpoint can imagine this goal in this scene."""
-        frame_scene(scene, goal, self.size)
-        if goal.mask is None and "text" not in self.conditions:
-            raise Refused(
-                f"checkpoint {self.name} takes goals as {', '.join(sorted(self.conditions))} and the goal is the text "
-                f"{goal.instruction!r} alone; give a goal mask"
-            )
+        self._frame(scene, goal)
 
     def trajectory(self, scene: Scene, goal: Goal, *, seed: int, on_step: OnStep | None = None) -> Trajectory:
         """Run stage 1.
@@ -117,8 +112,7 @@ class Imaginer:
         Returns:
             The trajectory at `size`; frame 0 is the scene's own label map.
         """
-        self.check(scene, goal)
-        return self._trajectory(*frame_scene(scene, goal, self.size), seed, on_step)
+        return self._trajectory(*self._frame(scene, goal), seed, on_step)
 
     def imagine(
         self,
@@ -140,8 +134,7 @@ class Imaginer:
             trajectory: `frames` label maps of `size` or of the scene's size; stage 1 is then skipped.
             on_step: called after every denoising step; may raise `Cancelled`.
         """
-        self.check(scene, goal)
-        framed, framed_goal = frame_scene(scene, goal, self.size)
+        framed, framed_goal = self._frame(scene, goal)
         if trajectory is None:
             followed = self._trajectory(framed, framed_goal, seed, on_step)
         else:
@@ -172,6 +165,16 @@ class Imaginer:
         elif sys.platform == "linux":
             # Without it glibc keeps the freed pages, and the node looks as large as before.
             ctypes.CDLL(None).malloc_trim(0)
+
+    def _frame(self, scene: Scene, goal: Goal) -> tuple[Scene, Goal]:
+        """Return scene and goal at `size`, or refuse what this checkpoint cannot imagine."""
+        framed = frame_scene(scene, goal, self.size)
+        if goal.mask is None and "text" not in self.conditions:
+            raise Refused(
+                f"checkpoint {self.name} takes goals as {', '.join(sorted(self.conditions))} and the goal is the text "
+                f"{goal.instruction!r} alone; give a goal mask"
+            )
+        return framed
 
     def _trajectory(self, scene: Scene, goal: Goal, seed: int, on_step: OnStep | None) -> Trajectory:
         parts = self._loaded()

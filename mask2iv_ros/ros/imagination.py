@@ -9,10 +9,9 @@ import secrets
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
-from uuid import uuid4
 
 from mask2iv_ros.errors import Refused
-from mask2iv_ros.scene import Goal, Rollout, Scene, Trajectory
+from mask2iv_ros.scene import Goal, Rollout, Scene, Trajectory, new_batch
 
 if TYPE_CHECKING:
     from mask2iv_ros.generator.imagine import Imaginer, Progress
@@ -109,7 +108,7 @@ def carry_out(imaginer: Imaginer, order: Order, listener: Listener, outcome: Out
         Cancelled: the listener stopped the order.
     """
     imaginer.check(order.scene, order.goal)
-    batch = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{uuid4().hex[:8]}"
+    batch = new_batch()
     stages = [*([] if order.edited else ["trajectory"]), *([] if order.trajectory_only else ["video"])]
     for index in range(order.rollouts):
         rollout_id, seed = f"{batch}-{index:02d}", order.seed + index

@@ -1,6 +1,9 @@
+import cv2
 import numpy as np
+import pytest
 
-from mask2iv_ros.evaluation.sheet import Strip, contact_sheet, rollout_strips
+from mask2iv_ros.errors import Refused
+from mask2iv_ros.evaluation.sheet import Strip, contact_sheet, rollout_strips, write_png
 from mask2iv_ros.scene import Goal, Rollout, Scene, Trajectory
 
 CAPTION = 18
@@ -69,3 +72,13 @@ def test_a_rollout_is_two_strips():
     assert frames.labels is None
     for strip in (masks, frames):
         np.testing.assert_array_equal(strip.goal, goal)
+
+
+def test_write_png_keeps_every_pixel_and_says_where_it_cannot(tmp_path):
+    image = np.random.default_rng(0).integers(0, 255, (6, 8, 3), np.uint8)
+    write_png(tmp_path / "image.png", image)
+    write_png(tmp_path / "labels.png", image[..., 0])
+    assert np.array_equal(cv2.imread(str(tmp_path / "image.png"))[..., ::-1], image)
+    assert np.array_equal(cv2.imread(str(tmp_path / "labels.png"), cv2.IMREAD_GRAYSCALE), image[..., 0])
+    with pytest.raises(Refused, match=r"nowhere/image\.png cannot be written"):
+        write_png(tmp_path / "nowhere" / "image.png", image)
