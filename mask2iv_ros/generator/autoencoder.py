@@ -15,7 +15,15 @@ from torch.nn import functional as F
 
 
 class Autoencoder(Protocol):
-    """Turns RGB images in [-1, 1] into latents and back; masks go through as colour images."""
+    """Turns RGB images in [-1, 1] into latents and back; masks go through as colour images.
+
+    Attributes:
+        patch: pixels per latent position along each axis.
+        channels: of the latent.
+    """
+
+    patch: int
+    channels: int
 
     def encode(self, image: Float[Tensor, "n 3 h w"]) -> Float[Tensor, "n c h2 w2"]:
         """Return the latent, about zero mean and unit variance."""
@@ -72,6 +80,7 @@ class PatchAutoencoder(ModelMixin, ConfigMixin):
         for branch in (self.encoder[-1], self.decoder[-2]):
             nn.init.zeros_(branch.weight)
             nn.init.zeros_(branch.bias)
+        self.channels = channels
         self.register_buffer("mean", torch.zeros(channels))
         self.register_buffer("std", torch.ones(channels))
 

@@ -1,206 +1,331 @@
-"""Checkpoints: a folder with config.json and, per part, the weights as safetensors.
+"""Checkpoints: a folder with config.json and one folder a part, weights as safetensors.
 
 ```
-config.json                       what the pair makes, and the SHA-256 of every part
-autoencoder/  trajectory/  video/ each config.json + diffusion_pytorch_model.safetensors (diffusers' layout)
+config.json                   what it makes, how every stage samples, class and SHA-256 of every part
+autoencoder/                  shared by the stages
+text_encoder/ tokenizer/      for text-conditioned stages
+image_encoder/                for stages that look at tokens of the first frame
+trajectory/ video/            the denoisers of stage 1 and stage 2
+trajectory_projector/ ...     what turns the image encoder's tokens into the denoiser's
 ```
+
+A folder grows: a converted base model has the stage "base" alone, and the training of each stage
+adds that stage. Imagining takes both "trajectory" and "video".
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
-from copy import deepcopy
-from dataclasses import asdict, dataclass
-from importlib.resources import files
+import shutil
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers.utils import SAFETENSORS_WEIGHTS_NAME
-from safetensors.torch import load_file
+from diffusers import ModelMixin
+from jaxtyping import Float
+from torch import Tensor
+from transformers import AutoTokenizer, CLIPTextModel, CLIPVisionModel, PreTrainedTokenizerBase
 
 from mask2iv_ros.errors import Refused
-from mask2iv_ros.generator.autoencoder import PatchAutoencoder
-from mask2iv_ros.generator.denoiser import SpaceTimeUNet
-from mask2iv_ros.generator.flow import Flow
+from mask2iv_ros.export.exchange import clone, publish
+from mask2iv_ros.generator.autoencoder import Autoencoder, PatchAutoencoder
+from mask2iv_ros.generator.dynamicrafter.autoencoder import KLAutoencoder
+from mask2iv_ros.generator.dynamicrafter.image import ClipImageEncoder
+from mask2iv_ros.generator.dynamicrafter.resampler import Resampler
+from mask2iv_ros.generator.dynamicrafter.text import ClipTextEncoder
+from mask2iv_ros.generator.dynamicrafter.unet import DynamiCrafterUNet
+from mask2iv_ros.generator.parts import find, hash_part, load_part, save_part
+from mask2iv_ros.generator.sampler import Sampling
+from mask2iv_ros.generator.schedule import NoiseSchedule
+from mask2iv_ros.generator.space_time import SpaceTimeUNet
 from mask2iv_ros.generator.stage import Stage
 
-FORMAT = 1
-PARTS = ("autoencoder", "trajectory", "video")
-CONDITIONS = ("mask",)  # the denoiser here takes no text
+FORMAT = 2
+STAGES = ("trajectory", "video", "base")
+CONDITIONS = ("mask", "text")
+SHARED = ("autoencoder", "text_encoder", "tokenizer", "image_encoder")
+CLASSES = {
+    kind.__name__: kind
+    for kind in (
+        PatchAutoencoder,
+        KLAutoencoder,
+        SpaceTimeUNet,
+        DynamiCrafterUNet,
+        Resampler,
+        CLIPTextModel,
+        CLIPVisionModel,
+    )
+}
+
+Part = ModelMixin | CLIPTextModel | CLIPVisionModel | PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True)
+class StageConfig:
+    """How a stage was trained and samples.
+
+    Attributes:
+        schedule: of the noise.
+        sampling: unless asked otherwise.
+        conditions: what a goal may be for stage 1, "mask" (PT-Gen), "text" (TT-Gen) or both.
+        scale: see `Stage`; None: latents themselves are denoised.
+    """
+
+    schedule: NoiseSchedule
+    sampling: Sampling
+    conditions: tuple[str, ...] = ()
+    scale: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if set(self.conditions) - set(CONDITIONS):
+            raise Refused(f"conditions are {self.conditions}; accepted are {', '.join(CONDITIONS)}")
+        if self.scale is not None and not np.all(np.isfinite(self.scale) & (np.array(self.scale) > 0)):
+            raise Refused(f"scale is {self.scale}; expected positive numbers")
+
+    def scale_tensor(self) -> Float[Tensor, "c"] | None:
+        """Return the scale as `Stage` takes it."""
+        return None if self.scale is None else torch.tensor(self.scale)
 
 
 @dataclass(frozen=True)
 class CheckpointConfig:
-    """What a pair of stages makes.
+    """What a checkpoint makes.
 
     Attributes:
         name: of the checkpoint.
         frames: of a rollout.
         size: (height, width) of a rollout in pixels.
         fps: of the imagined time, in frames per second.
-        conditions: what a goal may be: "mask".
-        steps: denoising steps of each stage unless asked otherwise.
-        scales: per stage, the latent scale of `Stage`.
+        stages: by name: "trajectory", "video", or "base", a base model without masks.
     """
 
     name: str
     frames: int
     size: tuple[int, int]
     fps: float
-    conditions: tuple[str, ...]
-    steps: int
-    scales: dict[str, list[float]]
+    stages: Mapping[str, StageConfig]
 
     def __post_init__(self) -> None:
-        if not all(isinstance(value, int) for value in (self.frames, self.steps, *self.size)):
-            raise Refused(f"frames={self.frames}, steps={self.steps}, size={self.size}; expected whole numbers")
-        if not 2 <= self.frames <= 1024 or self.steps < 1:
-            raise Refused(f"frames={self.frames}, steps={self.steps}; expected 2 to 1024 and at least 1")
+        if not all(isinstance(value, int) for value in (self.frames, *self.size)):
+            raise Refused(f"frames={self.frames}, size={self.size}; expected whole numbers")
+        if not 2 <= self.frames <= 1024:
+            raise Refused(f"frames is {self.frames}; expected 2 to 1024")
         if len(self.size) != 2 or any(side < 8 or side % 8 for side in self.size):
             raise Refused(f"size {self.size} cannot be generated; expected (height, width), multiples of 8")
         if not np.isfinite(self.fps) or self.fps <= 0:
             raise Refused(f"fps is {self.fps}; expected a positive number")
-        if not self.conditions or set(self.conditions) - set(CONDITIONS):
-            raise Refused(f"conditions are {self.conditions}; accepted are {', '.join(CONDITIONS)}")
-        if set(self.scales) != {"trajectory", "video"}:
-            raise Refused(f"scales are given for {sorted(self.scales)}; expected trajectory and video")
-        for stage, scale in self.scales.items():
-            if not np.all(np.isfinite(scale) & (np.array(scale) > 0)):
-                raise Refused(f"scales of {stage} are {scale}; expected positive numbers")
+        if unknown := set(self.stages) - set(STAGES):
+            raise Refused(f"stages are {sorted(unknown)}; accepted are {', '.join(STAGES)}")
+        if "trajectory" in self.stages and not self.stages["trajectory"].conditions:
+            raise Refused(f"stage trajectory takes no condition; expected {' or '.join(CONDITIONS)}")
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A loaded pair.
+    """A loaded checkpoint.
 
     Attributes:
         config: what it makes.
         sha256: of its configuration and all its parts.
-        autoencoder: shared by both stages.
-        trajectory: stage 1.
-        video: stage 2.
+        autoencoder: shared by the stages.
+        text_encoder: for stages that take text.
+        image_encoder: for stages that take tokens of the first frame.
+        stages: those that were asked for.
     """
 
     config: CheckpointConfig
     sha256: str
-    autoencoder: PatchAutoencoder
-    trajectory: Stage
-    video: Stage
+    autoencoder: Autoencoder
+    text_encoder: ClipTextEncoder | None
+    image_encoder: ClipImageEncoder | None
+    stages: dict[str, Stage]
 
 
-def find(name: str | Path) -> Path:
-    """Return the folder of a checkpoint: a path, or the name of one that the package carries.
+def create(folder: Path, config: CheckpointConfig, parts: Mapping[str, Part], dtype: torch.dtype) -> None:
+    """Write a checkpoint without stages, in place of one that may be there.
 
-    Raises:
-        Refused: neither exists.
+    Args:
+        folder: of the checkpoint.
+        config: its `stages` empty.
+        parts: some of `SHARED`.
+        dtype: of the weights.
     """
-    shipped = Path(str(files("mask2iv_ros") / "weights"))
-    for folder in (Path(name), shipped / str(name)):
-        try:
-            if (folder / "config.json").is_file():
-                return folder
-        except OSError as error:
-            raise Refused(f"checkpoint {str(name)!r} cannot be looked up ({error.strerror})") from error
-    carried = sorted(path.parent.name for path in shipped.glob("*/config.json"))
-    raise Refused(
-        f"checkpoint {str(name)!r} has no config.json; expected a folder made by mask2iv train, "
-        f"or one of the package's own: {', '.join(carried) or 'none'}"
-    )
+    work = _work_folder(folder)
+    work.mkdir(parents=True)
+    about = _describe(config) | {"parts": {name: _write(work / name, part, dtype) for name, part in parts.items()}}
+    _finish(work, folder, about)
 
 
-def save(folder: Path, config: CheckpointConfig, autoencoder: PatchAutoencoder, stages: dict[str, Stage]) -> None:
-    """Write a checkpoint, weights in half precision; config.json comes last, so a torn one is not taken for whole."""
-    modules = {"autoencoder": autoencoder} | {name: stage.denoiser for name, stage in stages.items()}
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in PARTS:
-        deepcopy(modules[name]).half().save_pretrained(folder / name)
-    about = asdict(config) | {"format": FORMAT, "sha256": {name: _hash_part(folder / name) for name in PARTS}}
-    part = folder / "config.json.part"
-    part.write_text(json.dumps(about, indent=1) + "\n")
-    os.replace(part, folder / "config.json")
+def derive(folder: Path, base: str | Path, config: CheckpointConfig) -> None:
+    """Write a checkpoint without stages that shares autoencoder and encoders with another, by hard links."""
+    source = find(base)
+    about = _read_config(source)
+    work = _work_folder(folder)
+    work.mkdir(parents=True)
+    parts = {name: part for name, part in about["parts"].items() if name in SHARED}
+    for name in parts:
+        clone(source / name, work / name, lambda _: False)
+    _finish(work, folder, _describe(config) | {"parts": parts})
 
 
-def load(name: str | Path, device: torch.device) -> Checkpoint:
-    """Load a checkpoint in single precision.
+def add_stage(folder: Path, name: str, stage: Stage, config: StageConfig, dtype: torch.dtype) -> None:
+    """Add a stage to a checkpoint, or replace it; what is killed on the way leaves the checkpoint as it was."""
+    about = _read_config(folder)
+    parts = {name: stage.denoiser}
+    if stage.projector is not None:
+        parts[f"{name}_projector"] = stage.projector
+    work = _work_folder(folder)
+    own = {name, f"{name}_projector"}
+    clone(folder, work, lambda path: path == Path("config.json"))
+    for part in own:
+        shutil.rmtree(work / part, ignore_errors=True)
+        about["parts"].pop(part, None)
+    about["stages"][name] = asdict(config)
+    about["parts"] |= {part: _write(work / part, module, dtype) for part, module in parts.items()}
+    _finish(work, folder, about)
+
+
+def load(
+    name: str | Path,
+    device: torch.device,
+    dtype: torch.dtype = torch.float32,
+    stages: Iterable[str] = ("trajectory", "video"),
+) -> Checkpoint:
+    """Load a checkpoint by folder, name or hub id.
 
     Raises:
-        Refused: it is missing, of another format, altered, torn, not finite or does not fit together.
+        Refused: it is missing, of another format, altered, torn, not finite, does not fit together,
+            or lacks a stage.
     """
     folder = find(name)
     about = _read_config(folder)
-    hashes = about.pop("sha256")
-    for part in PARTS:
-        found = _hash_part(folder / part)
-        if found != hashes.get(part):
-            raise Refused(
-                f"{folder / part} has SHA-256 {found[:12]}, expected {str(hashes.get(part))[:12]}; "
-                "the checkpoint is corrupt: copy it again"
-            )
+    config, parts = _parse(folder, about), about["parts"]
+    for stage in stages:
+        if stage not in config.stages or stage not in parts:
+            have = ", ".join(config.stages) or "none"
+            raise Refused(f"{folder} has no stage {stage!r} but {have}; train it with mask2iv train")
+    for part, told in parts.items():
+        if part in SHARED or part.removesuffix("_projector") in stages:
+            found = hash_part(folder / part)
+            if found != told["sha256"]:
+                raise Refused(
+                    f"{folder / part} has SHA-256 {found[:12]}, expected {str(told['sha256'])[:12]}; "
+                    "the checkpoint is corrupt: copy it again"
+                )
+    modules = {
+        part: _load(folder / part, told["class"], dtype)
+        for part, told in parts.items()
+        if part != "tokenizer" and (part in SHARED or part.removesuffix("_projector") in stages)
+    }
+    for module in modules.values():
+        module.to(device).eval().requires_grad_(False)
+    text = image = None
+    if "text_encoder" in modules:
+        text = ClipTextEncoder(modules["text_encoder"], _load_tokenizer(folder / "tokenizer"))
+    if "image_encoder" in modules:
+        image = ClipImageEncoder(modules["image_encoder"])
+    autoencoder = modules["autoencoder"]
+    built = {}
+    for stage in stages:
+        told = config.stages[stage]
+        _check_fit(folder / stage, config, told, modules[stage], autoencoder, stage)
+        built[stage] = Stage(modules[stage], told.schedule, modules.get(f"{stage}_projector"), told.scale_tensor())
+        built[stage].to(device).eval().requires_grad_(False)
+    sha256 = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
+    return Checkpoint(config, sha256, autoencoder, text, image, built)
+
+
+def read_config(name: str | Path) -> CheckpointConfig:
+    """Return what a checkpoint makes, without loading it."""
+    folder = find(name)
+    return _parse(folder, _read_config(folder))
+
+
+def _check_fit(
+    where: Path, config: CheckpointConfig, told: StageConfig, denoiser: ModelMixin, autoencoder: Autoencoder, stage: str
+) -> None:
+    channels = autoencoder.channels
+    wanted = channels * (2 if stage == "base" else 3)
+    found = denoiser.config.in_channels, denoiser.config.out_channels
+    scales = channels if told.scale is None else len(told.scale)
+    if found != (wanted, channels) or scales != channels:
+        raise Refused(
+            f"{where} takes {found[0]} channels, gives {found[1]} and has {scales} scales; expected {wanted}, "
+            f"{channels} and {channels} with this autoencoder"
+        )
+    if config.frames > getattr(denoiser.config, "frames", config.frames):
+        raise Refused(f"{where} knows {denoiser.config.frames} frames; expected {config.frames}")
+    multiple = autoencoder.patch * denoiser.multiple
+    if any(side % multiple for side in config.size):
+        raise Refused(f"size {config.size} cannot be generated by {where}; expected multiples of {multiple}")
+
+
+def _describe(config: CheckpointConfig) -> dict:
+    return {"format": FORMAT} | asdict(replace(config, stages=dict(config.stages)))
+
+
+def _work_folder(folder: Path) -> Path:
+    work = folder.with_name(f".{folder.name}.part")
+    shutil.rmtree(work, ignore_errors=True)
+    return work
+
+
+def _finish(work: Path, folder: Path, about: dict) -> None:
+    (work / "config.json").unlink(missing_ok=True)
+    (work / "config.json").write_text(json.dumps(about, indent=1) + "\n")
+    publish(work, folder)
+    shutil.rmtree(work, ignore_errors=True)
+
+
+def _write(folder: Path, part: Part, dtype: torch.dtype) -> dict[str, str]:
+    if isinstance(part, PreTrainedTokenizerBase):
+        part.save_pretrained(folder)
+    else:
+        save_part(part, folder, dtype)
+    return {"class": type(part).__name__, "sha256": hash_part(folder)}
+
+
+def _load(folder: Path, kind: str, dtype: torch.dtype) -> torch.nn.Module:
+    if kind not in CLASSES:
+        raise Refused(f"{folder} is a {kind!r}; accepted are {', '.join(CLASSES)}")
+    return load_part(CLASSES[kind], folder, dtype)
+
+
+def _load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     try:
-        config = CheckpointConfig(**about | {"size": tuple(about["size"]), "conditions": tuple(about["conditions"])})
-    except (TypeError, KeyError, AttributeError, ValueError) as error:
-        raise Refused(f"{folder / 'config.json'} does not describe a checkpoint ({error})") from error
-    autoencoder = load_part(PatchAutoencoder, folder / "autoencoder")
-    stages = {}
-    for stage in ("trajectory", "video"):
-        denoiser = load_part(SpaceTimeUNet, folder / stage)
-        scale = torch.tensor(config.scales[stage])
-        channels = autoencoder.config.channels
-        told = denoiser.config.condition_channels
-        if not len(scale) == denoiser.config.channels == channels or told != 2 * channels:
-            raise Refused(
-                f"{folder / stage} has {denoiser.config.channels} channels, {told} of the condition and {len(scale)} "
-                f"scales; expected the autoencoder's {channels}, twice that and as many"
-            )
-        if denoiser.config.frames < config.frames:
-            raise Refused(f"{folder / stage} knows {denoiser.config.frames} frames; expected {config.frames}")
-        stages[stage] = Stage(denoiser, scale, Flow()).to(device).eval().requires_grad_(False)
-    autoencoder = autoencoder.to(device).eval().requires_grad_(False)
-    sha256 = hashlib.sha256(json.dumps([asdict(config), hashes], sort_keys=True).encode()).hexdigest()
-    return Checkpoint(config, sha256, autoencoder, stages["trajectory"], stages["video"])
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except Exception as error:  # a foreign folder raises many kinds; all mean the same to a user
+        raise Refused(f"{folder} cannot be loaded as a tokenizer ({' '.join(str(error).split())[:200]})") from error
 
 
 def _read_config(folder: Path) -> dict:
     try:
         about = json.loads((folder / "config.json").read_text())
-        found = about.pop("format")
-        about["sha256"]["video"]
+        found = about["format"]
+        if found != FORMAT:
+            raise Refused(f"{folder} is a checkpoint of format {found!r}; this version reads format {FORMAT}")
+        for told in about["parts"].values():
+            told["class"], told["sha256"]
+        about["stages"].items()
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise Refused(f"{folder / 'config.json'} does not describe a checkpoint ({error!r})") from error
-    if found != FORMAT:
-        raise Refused(f"{folder} is a checkpoint of format {found!r}; this version reads format {FORMAT}")
     return about
 
 
-def load_part[Part: (PatchAutoencoder, SpaceTimeUNet)](kind: type[Part], folder: Path) -> Part:
-    """Load one network, in single precision, on the CPU.
-
-    Raises:
-        Refused: its config.json and its weights are not those of this kind of network, or not finite.
-    """
+def _parse(folder: Path, about: dict) -> CheckpointConfig:
     try:
-        # Not from_pretrained: it would follow an index file to weights whose hash nobody checked.
-        model = kind.from_config(kind.load_config(folder, local_files_only=True))
-        model.load_state_dict(load_file(folder / SAFETENSORS_WEIGHTS_NAME))
-    except Exception as error:
-        # A torn or foreign folder raises many kinds; all mean the same to a user.
-        why = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-        raise Refused(f"{folder} cannot be loaded as a {kind.__name__} ({why})") from error
-    for name, tensor in model.state_dict().items():
-        if not tensor.isfinite().all():
-            raise Refused(f"{name} in {folder} is not finite; expected the weights of a training that converged")
-    return model
-
-
-def _hash_part(folder: Path) -> str:
-    """Return the hash of a part's config.json and weights: an altered config makes another network of them."""
-    digest = hashlib.sha256()
-    for path in (folder / "config.json", folder / SAFETENSORS_WEIGHTS_NAME):
-        try:
-            digest.update(hashlib.sha256(path.read_bytes()).digest())
-        except OSError as error:
-            raise Refused(f"{path} cannot be read ({error.strerror}); expected a part of the checkpoint") from error
-    return digest.hexdigest()
+        stages = {
+            name: StageConfig(
+                NoiseSchedule(**told["schedule"]),
+                Sampling(**told["sampling"]),
+                tuple(told["conditions"]),
+                None if told["scale"] is None else tuple(told["scale"]),
+            )
+            for name, told in about["stages"].items()
+        }
+        return CheckpointConfig(about["name"], about["frames"], tuple(about["size"]), about["fps"], stages)
+    except (TypeError, KeyError, AttributeError, ValueError) as error:
+        raise Refused(f"{folder / 'config.json'} does not describe a checkpoint ({error!r})") from error

@@ -1,4 +1,4 @@
-"""Conditioning layouts: what each stage is told, laid out beside the noisy latent.
+"""Conditioning: what a denoiser is told beside the noisy latent, and how each stage lays it out.
 
 Both stages see the same kind of thing, [noisy latent | first frame | mask latents], which is
 12 channels on the base model's 4-channel latents (method, stages 1 and 2). They differ in
@@ -7,9 +7,48 @@ what the mask latents hold.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What a denoiser is told; a part that a network has no input for is None.
+
+    Attributes:
+        beside: concatenated to the noisy latent on the channel axis, after it.
+        text: the text encoder's hidden states, for cross-attention.
+        image: tokens of the first frame for cross-attention; as many for every frame of the video,
+            ordered (t l), or one set that all frames share.
+        fps: of the video, whole frames per second.
+    """
+
+    beside: Float[Tensor, "b k t h w"]
+    text: Float[Tensor, "b s d"] | None = None
+    image: Float[Tensor, "b n d"] | None = None
+    fps: Int[Tensor, "b"] | None = None
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> Condition:
+        """Return the condition with every tensor changed, for example moved to a device."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return Condition(**{name: None if value is None else change(value) for name, value in values.items()})
+
+    def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> Condition:
+        """Return the condition on a device, what is not whole numbers in `dtype`."""
+        return self.map(lambda value: value.to(device, dtype if value.is_floating_point() else None))
+
+
+def stack(conditions: Sequence[Condition]) -> Condition:
+    """Return one batch of conditions that have the same parts, in the order given."""
+    values = {}
+    for field in fields(Condition):
+        parts = [getattr(condition, field.name) for condition in conditions]
+        values[field.name] = None if parts[0] is None else torch.cat(parts)
+    return Condition(**values)
 
 
 def goal_slots(
@@ -29,5 +68,5 @@ def goal_slots(
 def beside_first_frame(
     first: Float[Tensor, "b c h w"], masks: Float[Tensor, "b c t h w"]
 ) -> Float[Tensor, "b k t h w"]:
-    """Return a stage's whole condition: the first frame's latent in every frame, and the mask latents."""
+    """Return the channels beside the noisy latent: the first frame's latent in every frame, and the mask latents."""
     return torch.cat([first.unsqueeze(2).expand_as(masks), masks], dim=1)

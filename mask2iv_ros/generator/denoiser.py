@@ -1,167 +1,28 @@
-"""The denoiser: what a stage asks of a network, and the small default that answers it."""
+"""The denoiser: what a stage asks of a network, whichever network it is."""
 
 from __future__ import annotations
 
 from typing import Protocol
 
-import torch
-from diffusers import ConfigMixin, ModelMixin
-from diffusers.configuration_utils import register_to_config
-from diffusers.models.embeddings import get_timestep_embedding
-from einops import rearrange
-from jaxtyping import Float
-from torch import Tensor, nn
-from torch.nn import functional as F
+from jaxtyping import Float, Int
+from torch import Tensor
 
-from mask2iv_ros.errors import Refused
+from mask2iv_ros.generator.conditioning import Condition
 
 
 class Denoiser(Protocol):
-    """A network that estimates a clean video latent from a noisy one.
+    """A network that looks at a noisy video latent and says what is noise in it.
 
-    The condition is concatenated on the channel axis (method: this beats a ControlNet branch,
-    FVD 130 against 157). `noise_level` is in [0, 1], 1 being pure noise.
+    The noisy latent and `condition.beside` are concatenated on the channel axis, noise first
+    (method: this beats a ControlNet branch, FVD 130 against 157). What the output means, v, noise
+    or the clean latent, is the stage's `NoiseSchedule.prediction`.
     """
 
     def __call__(
         self,
         sample: Float[Tensor, "b c t h w"],
-        condition: Float[Tensor, "b k t h w"],
-        noise_level: Float[Tensor, "b"],
+        timestep: Int[Tensor, "b"],
+        condition: Condition,
     ) -> Float[Tensor, "b c t h w"]:
-        """Return the network's output, of the sample's shape."""
+        """Return the network's output, of the sample's shape; timestep 0 is almost clean, 999 pure noise."""
         ...
-
-
-class SpaceTimeUNet(ModelMixin, ConfigMixin):
-    """A plain UNet with space and time factorised, small enough to train on a CPU.
-
-    Args:
-        channels: of the sample and of the output.
-        condition_channels: of the concatenated condition.
-        frames: length of the videos, at most; positions in time are learned.
-        widths: features per level, each level halving h and w.
-        depth: blocks per level and side.
-        head_width: features per attention head.
-    """
-
-    @register_to_config
-    def __init__(
-        self,
-        channels: int = 32,
-        condition_channels: int = 64,
-        frames: int = 16,
-        widths: tuple[int, ...] = (128, 256),
-        depth: int = 2,
-        head_width: int = 32,
-    ):
-        super().__init__()
-        if any(width % head_width or width % 8 for width in widths):
-            raise Refused(f"widths are {widths}; expected multiples of 8 and of head_width, {head_width}")
-        embedding = 2 * widths[0]
-        self.noise = nn.Sequential(nn.Linear(widths[0], embedding), nn.SiLU(), nn.Linear(embedding, embedding))
-        self.entry = nn.Conv2d(channels + condition_channels, widths[0], 3, padding=1)
-        self.down, self.shrink, self.up, self.grow = (nn.ModuleList() for _ in range(4))
-        last = len(widths) - 1
-        for level, width in enumerate(widths):
-            wide = level == last
-            self.down.append(
-                nn.ModuleList(_Block(width, width, embedding, frames, head_width, wide) for _ in range(depth))
-            )
-            self.up.append(
-                nn.ModuleList(
-                    _Block(2 * width if i == 0 and not wide else width, width, embedding, frames, head_width, wide)
-                    for i in range(depth)
-                )
-            )
-            if level < last:
-                self.shrink.append(nn.Conv2d(width, widths[level + 1], 3, stride=2, padding=1))
-                self.grow.append(nn.Conv2d(widths[level + 1], width, 3, padding=1))
-        last_layer = _zero(nn.Conv2d(widths[0], channels, 3, padding=1))
-        self.leave = nn.Sequential(nn.GroupNorm(8, widths[0]), nn.SiLU(), last_layer)
-
-    def forward(
-        self,
-        sample: Float[Tensor, "b c t h w"],
-        condition: Float[Tensor, "b k t h w"],
-        noise_level: Float[Tensor, "b"],
-    ) -> Float[Tensor, "b c t h w"]:
-        """See `Denoiser`."""
-        frames = sample.shape[2]
-        embedding = get_timestep_embedding(noise_level * 1000, self.config.widths[0])
-        embedding = self.noise(embedding.to(sample.dtype)).repeat_interleave(frames, 0)  # bt e
-        x = rearrange(torch.cat([sample, condition], 1), "b c t h w -> (b t) c h w")
-        x = self.entry(x.contiguous(memory_format=torch.channels_last))
-        skips = []
-        for level, blocks in enumerate(self.down):
-            for block in blocks:
-                x = block(x, embedding, frames)
-            if level < len(self.shrink):
-                skips.append(x)
-                x = self.shrink[level](x)
-        for level in reversed(range(len(self.up))):
-            if level < len(self.grow):
-                skip = skips.pop()
-                x = self.grow[level](F.interpolate(x, skip.shape[-2:]))
-                x = torch.cat([x, skip], 1)
-            for block in self.up[level]:
-                x = block(x, embedding, frames)
-        return rearrange(self.leave(x), "(b t) c h w -> b c t h w", t=frames)
-
-
-class _Block(nn.Module):
-    """Convolutions over space, attention over time, and on the coarsest level over space too."""
-
-    def __init__(self, width_in: int, width: int, embedding: int, frames: int, head_width: int, wide: bool):
-        super().__init__()
-        self.before = nn.Sequential(nn.GroupNorm(8, width_in), nn.SiLU(), nn.Conv2d(width_in, width, 3, padding=1))
-        self.modulate = nn.Linear(embedding, 2 * width)
-        self.norm = nn.GroupNorm(8, width)
-        self.after = nn.Sequential(nn.SiLU(), _zero(nn.Conv2d(width, width, 3, padding=1)))
-        self.skip = nn.Conv2d(width_in, width, 1) if width_in != width else nn.Identity()
-        self.time = _Attention(width, head_width)
-        self.position = nn.Parameter(torch.randn(frames, width) * 0.02)
-        self.space = _Attention(width, head_width) if wide else None
-
-    def forward(
-        self, x: Float[Tensor, "bt c h w"], embedding: Float[Tensor, "bt e"], frames: int
-    ) -> Float[Tensor, "bt c2 h w"]:
-        scale, shift = self.modulate(embedding)[..., None, None].chunk(2, 1)
-        x = self.skip(x) + self.after(self.norm(self.before(x)) * (1 + scale) + shift)
-        height, width = x.shape[-2:]
-        x = rearrange(x, "(b t) c h w -> (b h w) t c", t=frames)
-        x = x + self.time(x, self.position[:frames])
-        if self.space is not None:
-            x = rearrange(x, "(b h w) t c -> (b t) (h w) c", h=height, w=width)
-            x = x + self.space(x)
-            x = rearrange(x, "(b t) (h w) c -> (b h w) t c", t=frames, h=height)
-        # Channels stay last in memory: the convolutions want them there.
-        return rearrange(x, "(b h w) t c -> (b t) h w c", h=height, w=width).permute(0, 3, 1, 2)
-
-
-class _Attention(nn.Module):
-    def __init__(self, width: int, head_width: int):
-        super().__init__()
-        self.heads = width // head_width
-        self.norm = nn.LayerNorm(width)
-        self.qkv = nn.Linear(width, 3 * width, bias=False)
-        self.out = _zero(nn.Linear(width, width))
-
-    def forward(self, x: Float[Tensor, "n s c"], position: Tensor | None = None) -> Float[Tensor, "n s c"]:
-        x = self.norm(x)
-        if position is not None:
-            x = x + position
-        q, k, v = rearrange(self.qkv(x), "n s (three d e) -> three n d s e", three=3, d=self.heads)
-        if q.is_cuda:
-            mixed = F.scaled_dot_product_attention(q, k, v)
-        else:
-            # torch's fused CPU kernel takes 290 ms backward for 768 sequences of 16; this takes a tenth.
-            mixed = (q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5).softmax(-1) @ v
-        return self.out(rearrange(mixed, "n d s e -> n s (d e)"))
-
-
-def _zero(layer: nn.Module) -> nn.Module:
-    """Start a residual branch as nothing, so that a deep network begins as the identity."""
-    nn.init.zeros_(layer.weight)
-    nn.init.zeros_(layer.bias)
-    return layer
