@@ -114,7 +114,8 @@ def save_part(
             shard[name] = tensor.detach().to("cpu", _stored(tensor, dtype), copy=True).contiguous()
             if not shard[name].isfinite().all():
                 raise Refused(
-                    f"{name} of {folder.name} is not finite in {str(dtype)[6:]}; expected finite weights, which bfloat16 keeps"
+                    f"{name} of {folder.name} is not finite in {str(dtype)[6:]}; expected finite weights; "
+                    "bfloat16 holds all that float32 does"
                 )
         save_file(shard, folder / file, metadata={"format": "pt"})
     if plan.is_sharded:
