@@ -65,6 +65,15 @@ def goal_slots(
     return slots
 
 
+def without_masks(masks: Float[Tensor, "b c t h w"], stage: str) -> Float[Tensor, "b c t h w"]:
+    """Return the mask latents as they are dropped in training and led away from by guidance.
+
+    Stage 1 ("trajectory") keeps the initial masks, which are part of the scene, and loses the goal;
+    stage 2 loses the whole trajectory.
+    """
+    return goal_slots(masks[:, :, 0], None, masks.shape[2]) if stage == "trajectory" else torch.zeros_like(masks)
+
+
 def beside_first_frame(
     first: Float[Tensor, "b c h w"], masks: Float[Tensor, "b c t h w"]
 ) -> Float[Tensor, "b k t h w"]:

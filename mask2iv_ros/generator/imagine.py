@@ -1,12 +1,12 @@
-"""Both stages, end to end: a scene and a goal in, a trajectory and a rollout out."""
+"""Both stages, end to end: a scene and goals in, trajectories and rollouts out."""
 
 from __future__ import annotations
 
 import ctypes
 import gc
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -17,15 +17,16 @@ from torch import Tensor
 
 from mask2iv_ros.errors import Refused
 from mask2iv_ros.generator import checkpoint as checkpoints
-from mask2iv_ros.generator.autoencoder import decode_video, encode_video, to_bytes, to_unit
-from mask2iv_ros.generator.conditioning import beside_first_frame, goal_slots
+from mask2iv_ros.generator.coding import Coder, SceneCode
+from mask2iv_ros.generator.conditioning import goal_slots, without_masks
 from mask2iv_ros.generator.framing import Framing, frame_scene
+from mask2iv_ros.generator.parts import dtype_named
+from mask2iv_ros.generator.sampler import Sampling
 from mask2iv_ros.generator.scores import score
-from mask2iv_ros.generator.stage import OnEstimate, Stage
-from mask2iv_ros.masks import Role, decode_colours, encode_colours
+from mask2iv_ros.generator.stage import OnEstimate
+from mask2iv_ros.masks import decode_colours, encode_colours
 from mask2iv_ros.scene import Goal, Rollout, Scene, Trajectory
 
-MAX_STEPS = 1000
 MAX_SEED = 2**63 - 1
 
 
@@ -41,7 +42,7 @@ class Progress:
         stage: which stage runs.
         step: denoising steps of it that are done.
         steps: denoising steps that it takes.
-        preview: the present estimate of the middle frame, RGB; only on some steps.
+        preview: the present estimate of the middle frame of the first rollout, RGB; only on some steps.
     """
 
     stage: Literal["trajectory", "video"]
@@ -62,57 +63,82 @@ class Imaginer:
         size: (height, width) of a rollout.
         fps: frames per second of the imagined time.
         conditions: what a goal may be: "mask", "text".
-        stage_steps: denoising steps of each stage.
+        stage_steps: denoising steps of each stage, the larger number if they differ.
     """
 
-    def __init__(self, checkpoint: checkpoints.Checkpoint, device: torch.device, steps: int | None = None):
+    def __init__(self, checkpoint: checkpoints.Checkpoint, device: torch.device, sampling: dict | None = None):
         config = checkpoint.config
-        self.stage_steps = config.steps if steps is None else steps
-        if not 1 <= self.stage_steps <= MAX_STEPS:
-            raise Refused(f"steps is {steps}; expected 1 to {MAX_STEPS}")
+        changes = {name: value for name, value in (sampling or {}).items() if value is not None}
+        self._sampling: dict[str, Sampling] = {
+            stage: replace(told.sampling, **changes) for stage, told in config.stages.items()
+        }
+        self.stage_steps = max(self._sampling[stage].steps for stage in checkpoint.stages)
         self.name = f"{config.name}@{checkpoint.sha256[:8]}"
         self.frames, self.size, self.fps = config.frames, config.size, config.fps
-        self.conditions = frozenset(config.conditions)
+        self.conditions = frozenset(config.stages["trajectory"].conditions)
         self._device = device
         self._checkpoint: checkpoints.Checkpoint | None = checkpoint
+        self._coder: Coder | None = Coder(checkpoint, device)
 
     @classmethod
-    def load(cls, path: str | Path = "default", device: str = "auto", steps: int | None = None) -> Imaginer:
-        """Load a checkpoint by folder, or by the name of one that the package carries.
+    def load(
+        cls,
+        path: str | Path = "default",
+        device: str = "auto",
+        steps: int | None = None,
+        *,
+        dtype: str = "auto",
+        **sampling,
+    ) -> Imaginer:
+        """Load a checkpoint by folder, by the name of one that the package carries, or by hub id.
 
         Args:
-            path: folder or name.
+            path: folder, name or hub id.
             device: "auto" (the GPU if there is one), "cpu" or "cuda".
             steps: denoising steps of each stage; the checkpoint's own by default.
+            dtype: of the weights and the networks' arithmetic: "auto" (bf16 on a GPU, fp32 on a CPU),
+                "fp32", "fp16" or "bf16".
+            sampling: other fields of `Sampling` in place of the checkpoint's own.
 
         Raises:
-            Refused: the checkpoint is missing or corrupt, the device unknown or absent, or
-                steps out of range.
+            Refused: the checkpoint is missing or corrupt, the device unknown or absent, or a
+                setting out of range.
         """
         if device not in ("auto", "cpu", "cuda"):
             raise Refused(f"device {device!r} is unknown; accepted are auto, cpu, cuda")
         if device == "cuda" and not torch.cuda.is_available():
             raise Refused("device 'cuda' is not there: torch sees no GPU; use auto or cpu")
         chosen = torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
-        return cls(checkpoints.load(path, chosen), chosen, steps)
+        if dtype == "auto":
+            dtype = "fp32" if chosen.type == "cpu" else "bf16"
+        return cls(checkpoints.load(path, chosen, dtype_named(dtype)), chosen, {"steps": steps} | sampling)
 
     def check(self, scene: Scene, goal: Goal) -> None:
         """Raise `Refused` unless this checkpoint can imagine this goal in this scene."""
         self._frame(scene, goal)
 
     def trajectory(self, scene: Scene, goal: Goal, *, seed: int, on_step: OnStep | None = None) -> Trajectory:
-        """Run stage 1.
+        """Run stage 1 for one goal; see `trajectories`."""
+        return self.trajectories(scene, [goal], [seed], on_step)[0]
+
+    def trajectories(
+        self, scene: Scene, goals: Sequence[Goal], seeds: Sequence[int], on_step: OnStep | None = None
+    ) -> list[Trajectory]:
+        """Run stage 1 for several goals in one batch.
 
         Args:
             scene: at any size.
-            goal: its mask of the scene's size.
-            seed: of the noise.
+            goals: their masks of the scene's size. A mask is followed (PT-Gen) and the instruction
+                beside it left to stage 2 and the dataset; an instruction alone is followed as text
+                (TT-Gen): the method gives a rollout one condition.
+            seeds: of the noise, one a goal.
             on_step: called after every denoising step; may raise `Cancelled`.
 
         Returns:
-            The trajectory at `size`; frame 0 is the scene's own label map.
+            Trajectories at `size`; frame 0 is the scene's own label map.
         """
-        return self._trajectory(*self._frame(scene, goal), seed, on_step)
+        framed = [self._frame(scene, goal) for goal in goals]
+        return self._trajectories(framed[0][0], [goal for _, goal in framed], seeds, on_step)
 
     def imagine(
         self,
@@ -124,41 +150,69 @@ class Imaginer:
         trajectory: Trajectory | None = None,
         on_step: OnStep | None = None,
     ) -> Rollout:
-        """Run both stages, or stage 2 alone on a given trajectory.
+        """Imagine one rollout; see `imagine_many`."""
+        given = None if trajectory is None else [trajectory]
+        return self.imagine_many(scene, [goal], [seed], [rollout_id], given, on_step)[0]
+
+    def imagine_many(
+        self,
+        scene: Scene,
+        goals: Sequence[Goal],
+        seeds: Sequence[int],
+        rollout_ids: Sequence[str],
+        trajectories: Sequence[Trajectory] | None = None,
+        on_step: OnStep | None = None,
+    ) -> list[Rollout]:
+        """Run both stages, or stage 2 alone on given trajectories, for several goals or seeds in one batch.
+
+        A batch gives what its rollouts would be one by one, up to rounding.
 
         Args:
             scene: at any size.
-            goal: its mask of the scene's size.
-            seed: of the noise of both stages.
-            rollout_id: names the rollout.
-            trajectory: `frames` label maps of `size` or of the scene's size; stage 1 is then skipped.
+            goals: their masks of the scene's size.
+            seeds: of the noise of both stages, one a goal.
+            rollout_ids: name the rollouts.
+            trajectories: each `frames` label maps of `size` or of the scene's size; stage 1 is then skipped.
             on_step: called after every denoising step; may raise `Cancelled`.
+
+        Raises:
+            Refused: the checkpoint cannot take a scene, goal or trajectory, or the GPU's memory is
+                too small even for half of the batch.
         """
-        framed, framed_goal = self._frame(scene, goal)
-        if trajectory is None:
-            followed = self._trajectory(framed, framed_goal, seed, on_step)
+        framed = [self._frame(scene, goal) for goal in goals]
+        shown, framed_goals = framed[0][0], [goal for _, goal in framed]
+        if trajectories is None:
+            followed = self._trajectories(shown, framed_goals, seeds, on_step)
         else:
-            followed = self._fit(trajectory, Framing(scene.image.shape[:2], self.size))
-        parts = self._loaded()
-        first = self._encode(framed.image[None])[:, :, 0]
-        masks = self._encode(encode_colours(followed.labels))
-        latent = self._sample("video", parts.video, first, beside_first_frame(first, masks), seed, on_step)
-        video = to_bytes(self._decode(latent)[0])
-        return Rollout(
-            id=rollout_id,
-            scene=framed,
-            goal=framed_goal,
-            trajectory=followed,
-            video=video,
-            fps=self.fps,
-            seed=seed,
-            checkpoint=self.name,
-            scores=score(followed, framed_goal),
-        )
+            framing = Framing(scene.image.shape[:2], self.size)
+            followed = [self._fit(trajectory, framing) for trajectory in trajectories]
+
+        def sample(rows: slice) -> UInt8[np.ndarray, "b t h w 3"]:
+            coder = self._ready()
+            code = coder.scene(shown)
+            masks = torch.cat([coder.encode(encode_colours(one.labels)) for one in followed[rows]])
+            return self._sample("video", code, code.first, masks, None, seeds[rows], on_step)
+
+        return [
+            Rollout(
+                id=rollout_id,
+                scene=shown,
+                goal=goal,
+                trajectory=trajectory,
+                video=video,
+                fps=self.fps,
+                seed=seed,
+                checkpoint=self.name,
+                scores=score(trajectory, goal),
+            )
+            for rollout_id, goal, trajectory, video, seed in zip(
+                rollout_ids, framed_goals, followed, self._halving(sample, len(goals)), seeds, strict=True
+            )
+        ]
 
     def close(self) -> None:
         """Give the weights' memory back, to the GPU or to the operating system."""
-        self._checkpoint = None
+        self._checkpoint = self._coder = None
         gc.collect()
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
@@ -169,54 +223,103 @@ class Imaginer:
     def _frame(self, scene: Scene, goal: Goal) -> tuple[Scene, Goal]:
         """Return scene and goal at `size`, or refuse what this checkpoint cannot imagine."""
         framed = frame_scene(scene, goal, self.size)
-        if goal.mask is None and "text" not in self.conditions:
+        wanted = "text" if goal.mask is None else "mask"
+        if wanted not in self.conditions:
+            given = f"the text {goal.instruction!r} alone" if goal.mask is None else "a mask"
             raise Refused(
-                f"checkpoint {self.name} takes goals as {', '.join(sorted(self.conditions))} and the goal is the text "
-                f"{goal.instruction!r} alone; give a goal mask"
+                f"checkpoint {self.name} takes goals as {', '.join(sorted(self.conditions))} and the goal is "
+                f"{given}; give {'a goal mask' if wanted == 'text' else 'an instruction alone'}"
             )
         return framed
 
-    def _trajectory(self, scene: Scene, goal: Goal, seed: int, on_step: OnStep | None) -> Trajectory:
-        parts = self._loaded()
-        first = self._encode(scene.image[None])[:, :, 0]
-        initial = self._encode(encode_colours(scene.labels)[None])[:, :, 0]
-        goal_latent = None
-        if goal.mask is not None:
-            alone = np.where(goal.mask, np.uint8(Role.OBJECT), np.uint8(Role.BACKGROUND))
-            goal_latent = self._encode(encode_colours(alone)[None])[:, :, 0]
-        condition = beside_first_frame(first, goal_slots(initial, goal_latent, self.frames))
-        latent = self._sample("trajectory", parts.trajectory, initial, condition, seed, on_step)
-        labels = decode_colours(to_bytes(self._decode(latent)[0]))
-        labels[0] = scene.labels
-        return Trajectory(labels)
+    def _trajectories(
+        self, scene: Scene, goals: Sequence[Goal], seeds: Sequence[int], on_step: OnStep | None
+    ) -> list[Trajectory]:
+        def sample(rows: slice) -> UInt8[np.ndarray, "b t h w 3"]:
+            coder = self._ready()
+            code = coder.scene(scene)
+            slots = torch.cat([goal_slots(code.initial, coder.goal(goal), self.frames) for goal in goals[rows]])
+            texts = [goal.instruction if goal.mask is None else "" for goal in goals[rows]]
+            return self._sample("trajectory", code, code.initial, slots, texts, seeds[rows], on_step)
+
+        labels = [decode_colours(one) for one in self._halving(sample, len(goals))]
+        for one in labels:
+            one[0] = scene.labels
+        return [Trajectory(one) for one in labels]
 
     def _sample(
         self,
         name: Literal["trajectory", "video"],
-        stage: Stage,
-        origin: Float[Tensor, "b c h w"],
-        condition: Float[Tensor, "b k t h w"],
-        seed: int,
+        code: SceneCode,
+        origin: Float[Tensor, "1 c h w"],
+        masks: Float[Tensor, "b c t h w"],
+        texts: Sequence[str] | None,
+        seeds: Sequence[int],
         on_step: OnStep | None,
-    ) -> Float[Tensor, "b c t h w"]:
-        if not 0 <= seed <= MAX_SEED:
-            raise Refused(f"seed is {seed}; expected 0 to {MAX_SEED}")
-        shape = (*origin.shape[:2], self.frames, *origin.shape[2:])
-        # Drawn on the CPU, so that a seed means the same noise on every device.
-        noise = torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(self._device)
-        return stage.sample(origin, condition, noise, self.stage_steps, self._reporter(name, on_step))
+    ) -> UInt8[np.ndarray, "b t h w 3"]:
+        """Sample a stage and decode."""
+        for seed in seeds:
+            if not 0 <= seed <= MAX_SEED:
+                raise Refused(f"seed is {seed}; expected 0 to {MAX_SEED}")
+        stage, sampling, coder = self._checkpoint.stages[name], self._sampling[name], self._ready()
+        silence = [""] * len(masks)
+        condition = coder.condition(code, masks, texts or silence, code.image)
+        nothing = picture = None
+        if sampling.guidance != 1:
+            nothing = coder.condition(code, without_masks(masks, name), silence, code.no_image)
+        if sampling.image_guidance is not None:
+            picture = coder.condition(code, masks, silence, code.image)
+        # Drawn on the CPU and each from its own seed, so that a seed means the same noise on every device
+        # and beside any others.
+        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+        shape = (origin.shape[1], self.frames, *origin.shape[2:])
 
-    def _reporter(self, stage: Literal["trajectory", "video"], on_step: OnStep | None) -> OnEstimate | None:
+        def noise(_: int = 0) -> Float[Tensor, "b c t h w"]:
+            return torch.stack([torch.randn(shape, generator=one) for one in generators]).to(self._device)
+
+        latent = stage.sample(
+            origin.expand(len(masks), -1, -1, -1).float(),
+            condition,
+            noise(),
+            sampling,
+            unconditional=nothing,
+            without_text=picture,
+            step_noise=noise,
+            on_estimate=self._reporter(name, sampling.steps, on_step),
+        )
+        return coder.decode(latent)
+
+    def _halving(self, sample: Callable[[slice], np.ndarray], count: int) -> np.ndarray:
+        """Run a batch; where the GPU's memory is too small for it, once more in two halves."""
+        rows = [slice(0, count)]
+        for attempt in (1, 2):
+            try:
+                return np.concatenate([sample(row) for row in rows])
+            except torch.OutOfMemoryError:
+                if count == 1 or attempt == 2:
+                    break
+            # Outside of the except clause, which keeps the failed batch's tensors alive.
+            torch.cuda.empty_cache()
+            half = (count + 1) // 2
+            rows = [slice(0, half), slice(half, count)]
+        free, total = (size / 2**30 for size in torch.cuda.mem_get_info(self._device))
+        raise Refused(
+            f"the GPU has {free:.1f} of {total:.1f} GiB free, too little for {rows[0].stop} rollouts of {self.frames} "
+            f"frames of {self.size[1]} x {self.size[0]} at once; expected fewer at once, dtype fp16 or bf16, or "
+            "other programs off the GPU"
+        )
+
+    def _reporter(self, stage: Literal["trajectory", "video"], steps: int, on_step: OnStep | None) -> OnEstimate | None:
         if on_step is None:
             return None
-        shown = {max(1, self.stage_steps // 2), self.stage_steps}
+        shown = {max(1, steps // 2), steps}
 
         def report(step: int, estimate: Float[Tensor, "b c t h w"]) -> None:
             preview = None
             if step in shown:
                 middle = self.frames // 2
-                preview = to_bytes(self._decode(estimate[:, :, middle : middle + 1])[0, 0])
-            on_step(Progress(stage, step, self.stage_steps, preview))
+                preview = self._ready().decode(estimate[:1, :, middle : middle + 1])[0, 0]
+            on_step(Progress(stage, step, steps, preview))
 
         return report
 
@@ -232,15 +335,7 @@ class Imaginer:
             return trajectory
         return Trajectory(np.stack([framing.labels(frame) for frame in labels]), trajectory.source)
 
-    def _loaded(self) -> checkpoints.Checkpoint:
-        if self._checkpoint is None:
+    def _ready(self) -> Coder:
+        if self._coder is None:
             raise Refused(f"checkpoint {self.name} was closed; load it again")
-        return self._checkpoint
-
-    @torch.inference_mode()
-    def _encode(self, frames: UInt8[np.ndarray, "t h w 3"]) -> Float[Tensor, "1 c t h2 w2"]:
-        return encode_video(self._loaded().autoencoder, to_unit(frames)[None].to(self._device))
-
-    @torch.inference_mode()
-    def _decode(self, latent: Float[Tensor, "b c t h2 w2"]) -> Float[Tensor, "b t 3 h w"]:
-        return decode_video(self._loaded().autoencoder, latent)
+        return self._coder

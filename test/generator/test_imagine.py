@@ -9,6 +9,7 @@ import torch
 from mask2iv_ros.errors import Refused
 from mask2iv_ros.generator.checkpoint import load
 from mask2iv_ros.generator.imagine import MAX_SEED, Cancelled, Imaginer, Progress
+from mask2iv_ros.generator.tiny import write_tiny_checkpoint
 from mask2iv_ros.scene import Goal, Rollout, Scene, Trajectory
 
 
@@ -155,7 +156,7 @@ def test_a_cancel_takes_effect_at_once(imaginer: Imaginer, scene: Scene, goal: G
 def test_closing_frees_the_weights_and_ends_the_use(tiny: Path, scene: Scene, goal: Goal):
     checkpoint = load(tiny, torch.device("cpu"))
     imaginer = Imaginer(checkpoint, torch.device("cpu"))
-    parameter = weakref.ref(next(checkpoint.video.parameters()))
+    parameter = weakref.ref(next(checkpoint.stages["video"].parameters()))
     del checkpoint
     imagine(imaginer, scene, goal)
     imaginer.close()
@@ -168,7 +169,7 @@ def test_closing_frees_the_weights_and_ends_the_use(tiny: Path, scene: Scene, go
 
 @pytest.mark.parametrize("steps", [0, -3, 1001])
 def test_steps_out_of_range_are_refused(tiny: Path, steps: int):
-    with pytest.raises(Refused, match=f"steps is {steps}; expected 1 to 1000"):
+    with pytest.raises(Refused, match=f"steps is {steps}; expected a whole number from 1 to 1000"):
         Imaginer.load(tiny, "cpu", steps)
 
 
@@ -182,3 +183,67 @@ def test_a_missing_gpu_is_refused(tiny: Path):
     with pytest.raises(Refused, match="torch sees no GPU; use auto or cpu"):
         Imaginer.load(tiny, "cuda")
     assert Imaginer.load(tiny, "auto").frames == 4
+
+
+def test_a_batch_gives_what_its_rollouts_are_one_by_one(imaginer: Imaginer, scene: Scene, goal: Goal):
+    goals = [goal, Goal(np.roll(goal.mask, 8, axis=0)), goal]
+    together = imaginer.imagine_many(scene, goals, [5, 6, 7], ["a", "b", "c"])
+    assert [one.id for one in together] == ["a", "b", "c"]
+    for one, wanted, seed in zip(together, goals, (5, 6, 7), strict=True):
+        alone = imagine(imaginer, scene, wanted, seed)
+        assert np.mean(one.trajectory.labels == alone.trajectory.labels) > 0.999
+        # A pixel of stage 1's masks may flip by rounding, and stage 2 follows it.
+        given = imagine(imaginer, scene, wanted, seed, trajectory=one.trajectory)
+        assert np.abs(one.video.astype(int) - given.video).max() <= 1
+
+
+def test_noise_at_every_step_follows_the_seed_too(tiny: Path, scene: Scene, goal: Goal):
+    noisy = Imaginer.load(tiny, "cpu", eta=1.0)
+    first, again, other = (noisy.trajectory(scene, goal, seed=seed).labels for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first, again)
+    assert (first != other).any()
+    assert (first != Imaginer.load(tiny, "cpu").trajectory(scene, goal, seed=1).labels).any()
+
+
+@pytest.mark.parametrize("method", ["dpm++", "unipc"])
+def test_other_samplers_go_through_the_same_call(tiny: Path, scene: Scene, goal: Goal, method: str):
+    assert imagine(Imaginer.load(tiny, "cpu", method=method), scene, goal).video.shape == (4, 32, 48, 3)
+
+
+def test_guidance_leads_away_from_the_trajectory_without_a_goal(tiny: Path, scene: Scene, goal: Goal):
+    plain, guided = (Imaginer.load(tiny, "cpu", guidance=scale).trajectory(scene, goal, seed=0) for scale in (1.0, 4.0))
+    assert (plain.labels != guided.labels).any()
+
+
+@pytest.fixture(scope="module")
+def reader(tmp_path_factory: pytest.TempPathFactory) -> Imaginer:
+    folder = write_tiny_checkpoint(tmp_path_factory.mktemp("text") / "tiny", conditions=("mask", "text"))
+    return Imaginer.load(folder, "cpu")
+
+
+def test_an_instruction_alone_is_followed_as_text(reader: Imaginer, scene: Scene):
+    left, right = (reader.trajectory(scene, Goal(None, f"push it to the {side}"), seed=0) for side in ("left", "right"))
+    assert (left.labels != right.labels).any()
+
+
+def test_beside_a_goal_mask_the_instruction_changes_nothing(reader: Imaginer, scene: Scene, goal: Goal):
+    one, other = (reader.trajectory(scene, Goal(goal.mask, words), seed=0) for words in ("push it", "pull it"))
+    np.testing.assert_array_equal(one.labels, other.labels)
+
+
+def test_masks_and_texts_go_through_one_batch(reader: Imaginer, scene: Scene, goal: Goal):
+    both = reader.trajectories(scene, [goal, Goal(None, "push it")], [1, 2])
+    for one, (wanted, seed) in zip(both, ((goal, 1), (Goal(None, "push it"), 2)), strict=True):
+        assert np.mean(one.labels == reader.trajectory(scene, wanted, seed=seed).labels) > 0.999
+
+
+def test_half_precision_is_near_single_precision(tiny: Path, imaginer: Imaginer, scene: Scene, goal: Goal):
+    trajectory = imaginer.trajectory(scene, goal, seed=0)
+    half = imagine(Imaginer.load(tiny, "cpu", dtype="bf16"), scene, goal, trajectory=trajectory).video.astype(int)
+    whole = imagine(imaginer, scene, goal, trajectory=trajectory).video
+    assert 0 < np.abs(half - whole).mean() < 4
+
+
+def test_an_unknown_dtype_is_refused(tiny: Path):
+    with pytest.raises(Refused, match=r"'fp8'; accepted are"):
+        Imaginer.load(tiny, "cpu", dtype="fp8")

@@ -1,18 +1,20 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
 from mask2iv_ros.errors import Refused
-from mask2iv_ros.generator.conditioning import goal_slots
-from mask2iv_ros.generator.denoiser import SpaceTimeUNet
+from mask2iv_ros.generator.conditioning import Condition, goal_slots
+from mask2iv_ros.generator.space_time import SpaceTimeUNet
 
-Inputs = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+Inputs = tuple[torch.Tensor, torch.Tensor, Condition]
 
 
 @pytest.fixture
 def net() -> SpaceTimeUNet:
     """A network whose residual branches are no longer zero, as after some training."""
     torch.manual_seed(0)
-    net = SpaceTimeUNet(channels=4, condition_channels=8, frames=5, widths=(16, 32), depth=2, head_width=16)
+    net = SpaceTimeUNet(12, 4, frames=5, widths=(16, 32), depth=2, head_width=16, text_width=6)
     for parameter in net.parameters():
         if not parameter.any():
             torch.nn.init.normal_(parameter, std=0.05)
@@ -23,21 +25,24 @@ def inputs(batch: int, frames: int, height: int, width: int) -> Inputs:
     generator = torch.Generator().manual_seed(1)
     return (
         torch.randn(batch, 4, frames, height, width, generator=generator),
-        torch.randn(batch, 8, frames, height, width, generator=generator),
-        torch.rand(batch, generator=generator),
+        torch.randint(1000, (batch,), generator=generator),
+        Condition(
+            torch.randn(batch, 8, frames, height, width, generator=generator),
+            torch.randn(batch, 7, 6, generator=generator),
+        ),
     )
 
 
 @pytest.mark.parametrize("shape", [(1, 5, 4, 6), (2, 5, 5, 7), (1, 5, 1, 1), (2, 3, 6, 5), (1, 1, 2, 9)])
 def test_the_output_has_the_samples_shape(net: SpaceTimeUNet, shape: tuple[int, ...]):
-    sample, condition, level = inputs(*shape)
-    output = net(sample, condition, level)
+    sample, timestep, condition = inputs(*shape)
+    output = net(sample, timestep, condition)
     assert output.shape == sample.shape
     assert output.isfinite().all()
 
 
 def test_a_new_network_answers_zero():
-    net = SpaceTimeUNet(channels=4, condition_channels=8, frames=5, widths=(16, 32), depth=1, head_width=16)
+    net = SpaceTimeUNet(12, 4, frames=5, widths=(16, 32), depth=1, head_width=16)
     assert not net(*inputs(1, 5, 4, 6)).any()
 
 
@@ -48,7 +53,7 @@ def test_gradient_reaches_every_parameter(net: SpaceTimeUNet):
 
 
 def test_three_levels_work_on_odd_grids():
-    net = SpaceTimeUNet(channels=4, condition_channels=8, frames=2, widths=(16, 16, 32), depth=1, head_width=16)
+    net = SpaceTimeUNet(12, 4, frames=2, widths=(16, 16, 32), depth=1, head_width=16)
     torch.nn.init.normal_(net.leave[-1].weight)
     output = net(*inputs(1, 2, 5, 7))
     assert output.shape == (1, 4, 2, 5, 7)
@@ -58,27 +63,37 @@ def test_three_levels_work_on_odd_grids():
 
 @torch.no_grad()
 def test_the_goal_in_the_last_slot_is_seen_in_the_first_frame(net: SpaceTimeUNet):
-    sample, _, level = inputs(1, 5, 4, 6)
+    sample, timestep, _ = inputs(1, 5, 4, 6)
     first, goal, other = (torch.randn(1, 8, 4, 6) for _ in range(3))
-    one, two = (net(sample, goal_slots(first, end, 5), level) for end in (goal, other))
+    one, two = (net(sample, timestep, Condition(goal_slots(first, end, 5))) for end in (goal, other))
     assert (one - two)[:, :, 0].abs().max() > 1e-3
 
 
 @torch.no_grad()
+def test_the_text_is_read_and_may_be_left_out(net: SpaceTimeUNet):
+    sample, timestep, condition = inputs(1, 5, 4, 6)
+    output = net(sample, timestep, condition)
+    other = net(sample, timestep, replace(condition, text=condition.text + 1))
+    assert (output - other).abs().max() > 1e-3
+    silent = net(sample, timestep, replace(condition, text=None))
+    assert (output - silent).abs().max() > 1e-3
+
+
+@torch.no_grad()
 def test_clips_of_a_batch_do_not_see_each_other(net: SpaceTimeUNet):
-    sample, condition, level = inputs(3, 4, 4, 6)
-    together = net(sample, condition, level)
-    alone = net(sample[1:2], condition[1:2], level[1:2])
+    sample, timestep, condition = inputs(3, 4, 4, 6)
+    together = net(sample, timestep, condition)
+    alone = net(sample[1:2], timestep[1:2], condition.map(lambda part: part[1:2]))
     torch.testing.assert_close(together[1:2], alone, rtol=1e-4, atol=1e-5)
 
 
 @torch.no_grad()
-def test_the_output_depends_on_noise_level_and_on_the_order_of_frames(net: SpaceTimeUNet):
-    sample, condition, level = inputs(1, 5, 4, 6)
-    output = net(sample, condition, level)
-    assert not torch.allclose(output, net(sample, condition, level / 2), atol=1e-4)
+def test_the_output_depends_on_the_timestep_and_on_the_order_of_frames(net: SpaceTimeUNet):
+    sample, timestep, condition = inputs(1, 5, 4, 6)
+    output = net(sample, timestep, condition)
+    assert not torch.allclose(output, net(sample, timestep // 2, condition), atol=1e-4)
     # Attention alone does not know the order: positions must be told.
-    turned = net(sample.flip(2), condition.flip(2), level).flip(2)
+    turned = net(sample.flip(2), timestep, replace(condition, beside=condition.beside.flip(2))).flip(2)
     assert not torch.allclose(output, turned, atol=1e-4)
 
 

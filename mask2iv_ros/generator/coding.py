@@ -1,0 +1,109 @@
+"""Between pixels and words and what the stages are told: every encoder of a checkpoint at work."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from mask2iv_ros.generator.autoencoder import decode_video, encode_video, to_bytes, to_unit
+from mask2iv_ros.generator.checkpoint import Checkpoint
+from mask2iv_ros.generator.conditioning import Condition, beside_first_frame
+from mask2iv_ros.masks import Role, encode_colours
+from mask2iv_ros.scene import Goal, Scene
+
+
+@dataclass(frozen=True)
+class SceneCode:
+    """What both stages are told of a scene.
+
+    Attributes:
+        scene: the scene, at the generator's size.
+        first: latent of the frame.
+        initial: latent of its coloured label map.
+        image: the frame's tokens.
+        no_image: tokens of a mid-grey frame, which is how the base model drops the image in training.
+    """
+
+    scene: Scene
+    first: Float[Tensor, "1 c h w"]
+    initial: Float[Tensor, "1 c h w"]
+    image: Float[Tensor, "1 n d"] | None
+    no_image: Float[Tensor, "1 n d"] | None
+
+
+class Coder:
+    """Encodes scenes, goals, masks and texts with a checkpoint's parts, and decodes latents."""
+
+    def __init__(self, checkpoint: Checkpoint, device: torch.device):
+        self._parts, self._device = checkpoint, device
+        self._fps = round(checkpoint.config.fps)
+        self._latest: SceneCode | None = None
+
+    def scene(self, scene: Scene) -> SceneCode:
+        """Encode a scene once; the latest one is kept for its other goals and seeds."""
+        code = self._latest
+        if code is None or not (
+            np.array_equal(code.scene.image, scene.image) and np.array_equal(code.scene.labels, scene.labels)
+        ):
+            first = self.encode(scene.image[None])[:, :, 0]
+            initial = self.encode(encode_colours(scene.labels)[None])[:, :, 0]
+            self._latest = code = SceneCode(scene, first, initial, *self._image_tokens(scene.image))
+        return code
+
+    def goal(self, goal: Goal) -> Float[Tensor, "1 c h w"] | None:
+        """Return the latent of the goal mask alone, in the object's colour."""
+        if goal.mask is None:
+            return None
+        alone = np.where(goal.mask, np.uint8(Role.OBJECT), np.uint8(Role.BACKGROUND))
+        return self.encode(encode_colours(alone)[None])[:, :, 0]
+
+    def condition(
+        self,
+        code: SceneCode,
+        masks: Float[Tensor, "b c t h w"],
+        texts: Sequence[str],
+        image: Float[Tensor, "1 n d"] | None,
+    ) -> Condition:
+        """Return a stage's condition for a batch of rollouts of one scene."""
+        batch = len(masks)
+        first = code.first.expand(batch, -1, -1, -1)
+        return Condition(
+            beside=beside_first_frame(first, masks),
+            text=self._text_tokens(texts),
+            image=None if image is None else image.expand(batch, -1, -1),
+            fps=torch.full((batch,), self._fps, device=self._device),
+        )
+
+    @torch.inference_mode()
+    def encode(self, frames: UInt8[np.ndarray, "t h w 3"]) -> Float[Tensor, "1 c t h2 w2"]:
+        """Return the latents of a video or of one image."""
+        autoencoder = self._parts.autoencoder
+        return encode_video(autoencoder, to_unit(frames)[None].to(self._device, _dtype(autoencoder)))
+
+    @torch.inference_mode()
+    def decode(self, latent: Float[Tensor, "b c t h2 w2"]) -> UInt8[np.ndarray, "b t h w 3"]:
+        """Return the pictures of latents."""
+        autoencoder = self._parts.autoencoder
+        return to_bytes(decode_video(autoencoder, latent.to(_dtype(autoencoder))))
+
+    @torch.inference_mode()
+    def _image_tokens(self, image: UInt8[np.ndarray, "h w 3"]) -> tuple[Tensor | None, Tensor | None]:
+        encoder = self._parts.image_encoder
+        if encoder is None:
+            return None, None
+        pixels = to_unit(image)[None].to(self._device)
+        return encoder.encode(pixels), encoder.encode(torch.zeros_like(pixels))
+
+    @torch.inference_mode()
+    def _text_tokens(self, texts: Sequence[str]) -> Float[Tensor, "b s d"] | None:
+        encoder = self._parts.text_encoder
+        return None if encoder is None else encoder.encode(texts)
+
+
+def _dtype(module: torch.nn.Module) -> torch.dtype:
+    return next(module.parameters()).dtype
