@@ -1,23 +1,24 @@
-"""Clips: short videos with a label map per frame and the goal mask that they reach."""
+"""Clips: short videos with a label map per frame and the goal mask that they reach.
+
+They are kept as LeRobot v3 datasets, one a split, with exactly the features that rollouts are
+exported with (`mask2iv_ros.export.schema`), so both can be merged and either can train. Of
+the columns of provenance, `imagined` is false, `mask2iv.id` is "<task>-<seed>" and `mask2iv.seed` the seed.
+"""
 
 from __future__ import annotations
 
-import json
-import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, UInt8
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
+from mask2iv_ros.data.labelled import LabelledDataset
 from mask2iv_ros.errors import Refused
-from mask2iv_ros.masks import check_labels
-
-_TENSORS = ("video", "labels", "goal_mask", "seed")
+from mask2iv_ros.export import ExportSettings, read_provenance
+from mask2iv_ros.scene import Goal, Rollout, Scene, Trajectory
 
 
 @dataclass(frozen=True)
@@ -42,76 +43,70 @@ class Clip:
     instruction: str
     fps: float
 
+    @property
+    def id(self) -> str:
+        """Name of the clip among all clips."""
+        return f"{self.task}-{self.seed}"
 
-def save_clips(path: Path, clips: Iterable[Clip]) -> None:
-    """Write clips of one task and size to one safetensors file, whole or not at all.
+
+def write_clips(root: Path, clips: Sequence[Clip]) -> None:
+    """Write clips of one length, size and rate as a LeRobot dataset into `root`, which must not exist.
 
     Raises:
-        Refused: no clips, or they differ in task, instruction, fps, length or size.
+        Refused: a clip has no goal mask, or a rate that is no whole number.
     """
-    clips = list(clips)
-    kinds = {(clip.task, clip.instruction, clip.fps, clip.video.shape) for clip in clips}
-    if len(kinds) != 1:
-        raise Refused(f"clips for {path} are of {len(kinds)} kinds; expected one task, fps, length and size")
-    first = clips[0]
-    tensors = {
-        "video": np.stack([clip.video for clip in clips]),
-        "labels": np.stack([clip.labels for clip in clips]),
-        "goal_mask": np.stack([clip.goal_mask for clip in clips]).astype(np.uint8),
-        "seed": np.array([clip.seed for clip in clips], np.int64),
-    }
-    about = {"task": first.task, "instruction": first.instruction, "fps": first.fps}
-    part = path.with_suffix(".part")
-    save_file(tensors, part, metadata={"clips": json.dumps(about)})
-    os.replace(part, path)
+    # LeRobot takes seconds to import; whoever only reads does not wait for it.
+    from mask2iv_ros.export import shard
+
+    if odd := [clip.fps for clip in clips if clip.fps != int(clip.fps)]:
+        raise Refused(f"a clip has {odd[0]} fps; LeRobot datasets hold whole numbers only")
+    with shard.lerobot_contained(root.with_name(root.name + ".cache")):
+        shard.write_shard([_as_rollout(clip) for clip in clips], root, ExportSettings(), imagined=False)
 
 
 def load_clips(folder: Path, split: str, limit_per_task: int | None = None) -> list[Clip]:
     """Load the clips of a split, tasks in alphabetical order, seeds ascending.
 
     Raises:
-        Refused: no folder, no clip of this split in it, a file that is corrupt, or one whose
-            clips are of another length or size than those before.
+        Refused: no such dataset, none that `mask2iv data` made, a corrupt one, or one whose
+            clips differ in length.
     """
+    root = folder / split
+    if not root.is_dir():
+        raise Refused(f"{folder} has no {split} clips; make some with: mask2iv data metaworld --out {folder}")
+    dataset, known = LabelledDataset.open(root), read_provenance(root, imagined_only=False)
+    if len(known) != len(dataset.episodes):
+        raise Refused(f"{root} has {len(dataset.episodes)} episodes and ids of {len(known)}; expected one of each")
     clips: list[Clip] = []
     taken: Counter[str] = Counter()
-    for path in sorted(folder.glob(f"*-{split}-*.safetensors")):
-        for clip in read_clips(path):
-            if limit_per_task is not None and taken[clip.task] >= limit_per_task:
-                break
-            taken[clip.task] += 1
-            clips.append(clip)
-        if clips and clips[-1].video.shape != clips[0].video.shape:
+    for one in sorted(known, key=lambda one: (task_of(one.id), one.seed)):
+        task = task_of(one.id)
+        if limit_per_task is not None and taken[task] >= limit_per_task:
+            continue
+        taken[task] += 1
+        video, labels, goal_mask = dataset.read(one.episode)
+        if goal_mask is None or len(video) != len(clips[0].video if clips else video):
             raise Refused(
-                f"clips in {path} are {clips[-1].video.shape[:3]} (t, h, w); expected {clips[0].video.shape[:3]}, "
-                f"as those before it in {folder}"
+                f"episode {one.episode} of {root} has {len(video)} frames and {'no' if goal_mask is None else 'a'} "
+                "goal mask; expected one, and as many frames as the episodes before it"
             )
-    if not clips:
-        raise Refused(f"{folder} has no {split} clips; make some with: mask2iv data metaworld --out {folder}")
+        clips.append(Clip(video, labels, goal_mask, task, one.seed, one.task, float(dataset.fps)))
     return clips
 
 
-def read_clips(path: Path) -> list[Clip]:
-    """Read one file of clips.
+def task_of(clip_id: str) -> str:
+    """Return the task in a clip's id."""
+    return clip_id.rpartition("-")[0]
 
-    Raises:
-        Refused: it is no such file, or corrupt.
-    """
-    try:
-        with safe_open(path, "np") as file:
-            about = json.loads(file.metadata()["clips"])
-            video, labels, goals, seeds = (file.get_tensor(name) for name in _TENSORS)
-        if video.ndim != 5 or video.shape[-1] != 3 or video.dtype != np.uint8 or not len(video):
-            raise Refused(f"video is {video.dtype} of shape {video.shape}; expected uint8 (n, t, h, w, 3)")
-        count, _, height, width, _ = video.shape
-        expected = (video.shape[:-1], (count, height, width), (count,))
-        if (labels.shape, goals.shape, seeds.shape) != expected:
-            raise Refused(f"labels, goal_mask and seed are {labels.shape}, {goals.shape} and {seeds.shape}")
-        check_labels(labels)
-        task, instruction, fps = about["task"], about["instruction"], float(about["fps"])
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-        raise Refused(f"{path} is not a file of clips ({error}); make it anew with mask2iv data") from error
-    return [
-        Clip(*arrays, goal > 0, task, int(seed), instruction, fps)
-        for *arrays, goal, seed in zip(video, labels, goals, seeds, strict=True)
-    ]
+
+def _as_rollout(clip: Clip) -> Rollout:
+    return Rollout(
+        id=clip.id,
+        scene=Scene(clip.video[0], clip.labels[0]),
+        goal=Goal(clip.goal_mask, clip.instruction),
+        trajectory=Trajectory(clip.labels),
+        video=clip.video,
+        fps=clip.fps,
+        seed=clip.seed,
+        checkpoint="",
+    )

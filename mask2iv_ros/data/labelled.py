@@ -2,17 +2,30 @@
 
 What training needs of a dataset, whoever wrote it: the exporter, `mask2iv data`, or others. An
 episode is read at once: its span of the video is decoded once and its label images come from
-one parquet file, where `LeRobotDataset` seeks and decodes for each frame.
+one parquet file, where `LeRobotDataset` seeks and decodes for each frame. The features are those
+of `mask2iv_ros.export.schema`; `observation.goal_mask.<camera>` may be missing.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
+import av
+import cv2
 import numpy as np
-from jaxtyping import Bool, UInt8
+import pyarrow as pa
+import pyarrow.parquet as pq
+from jaxtyping import Bool, Float, UInt8
+
+from mask2iv_ros.errors import Refused
+from mask2iv_ros.export.schema import ExportSettings, goal_from_frame, labels_from_frame
+
+_LABELS = ExportSettings("camera").labels_key.removesuffix("camera")
 
 
 @dataclass(frozen=True)
@@ -23,7 +36,7 @@ class EpisodeInfo:
         index: its number in the dataset.
         frames: its length.
         task: its text.
-        digest: changes with its label images, its goal masks, its time stamps and its video file.
+        digest: changes with its label images, goal masks, time stamps and video file.
     """
 
     index: int
@@ -46,16 +59,191 @@ class Episode(NamedTuple):
     goal_mask: Bool[np.ndarray, "h w"] | None
 
 
+@dataclass(frozen=True)
 class LabelledDataset:
-    """See the module."""
+    """One camera of a dataset.
+
+    Attributes:
+        root: the dataset's folder.
+        camera: last part of its image features' names.
+        fps: whole frames per second.
+        size: (height, width) of its frames.
+        episodes: in the order of their numbers.
+    """
 
     root: Path
     camera: str
     fps: int
     size: tuple[int, int]
     episodes: tuple[EpisodeInfo, ...]
+    _rows: tuple[dict[str, Any], ...]
+    _features: dict[str, dict[str, Any]]
 
     @classmethod
-    def open(cls, root: str | Path, camera: str | None = None) -> Self: ...
+    def open(cls, root: str | Path, camera: str | None = None) -> Self:
+        """Read what is known of a dataset: its metadata and the bytes of its label images, and no pixel.
 
-    def read(self, index: int) -> Episode: ...
+        Args:
+            root: the dataset's folder.
+            camera: which to read; may be left out where only one has labels.
+
+        Raises:
+            Refused: no LeRobot v3 dataset, no label images, no such camera or a choice of several,
+                frames and labels of different sizes, no episode of two frames, or corrupt.
+        """
+        root = Path(root).expanduser().resolve()
+        try:
+            info = json.loads((root / "meta/info.json").read_text())
+            if info["codebase_version"] != "v3.0":
+                raise Refused(f"{root} is a LeRobot dataset of version {info['codebase_version']}; expected v3.0")
+            features, fps = info["features"], info["fps"]
+            keys = ExportSettings(_choose(root, features, camera))
+            size = _common_size(root, features, keys)
+            rows = _episode_rows(root)[: info["total_episodes"]]
+            if len(rows) != info["total_episodes"]:
+                raise Refused(
+                    f"{root} counts {info['total_episodes']} episodes and holds {len(rows)}; it is incomplete"
+                )
+            digests = _digests(root, rows, features, keys)
+            episodes = tuple(
+                EpisodeInfo(row["episode_index"], row["length"], row["tasks"][0], digest)
+                for row, digest in zip(rows, digests, strict=True)
+            )
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, pa.ArrowException) as error:
+            if isinstance(error, Refused):
+                raise
+            raise Refused(f"{root} cannot be read ({_line(error)}); expected a LeRobot v3 dataset") from error
+        if not any(episode.frames > 1 for episode in episodes):
+            raise Refused(f"{root} has {len(episodes)} episodes of one frame; expected videos of at least 2 frames")
+        return cls(root, keys.camera, int(fps), size, episodes, tuple(rows), features)
+
+    def read(self, index: int) -> Episode:
+        """Decode the episode of this number.
+
+        Raises:
+            Refused: there is none, or it is corrupt.
+        """
+        place = next((place for place, info in enumerate(self.episodes) if info.index == index), None)
+        if place is None:
+            raise Refused(f"{self.root} has no episode {index}; expected 0 to {len(self.episodes) - 1}")
+        keys, row = ExportSettings(self.camera), self._rows[place]
+        try:
+            is_video = self._features[keys.image_key]["dtype"] == "video"
+            columns = ["timestamp", keys.labels_key, keys.goal_key, *([] if is_video else [keys.image_key])]
+            table = pq.read_table(
+                _data_path(self.root, row),
+                columns=[name for name in columns if name in self._features],
+                filters=[("episode_index", "=", index)],
+            ).to_pydict()
+            labels = labels_from_frame(np.stack([_decode(one) for one in table[keys.labels_key]]).transpose(0, 3, 1, 2))
+            goal = table.get(keys.goal_key)
+            if is_video:
+                times = np.array(table["timestamp"]) + row[f"videos/{keys.image_key}/from_timestamp"]
+                video = _decode_span(_video_path(self.root, row, keys.image_key), times, self.fps)
+            else:
+                video = np.stack([_decode(one) for one in table[keys.image_key]])
+            if not video.shape[:3] == labels.shape == (row["length"], *self.size):
+                raise ValueError(f"video is {video.shape[:3]}, labels are {labels.shape} (t, h, w)")
+        except (OSError, ValueError, LookupError, TypeError, av.FFmpegError, pa.ArrowException) as error:
+            raise Refused(f"episode {index} of {self.root} cannot be read ({_line(error)}); it is corrupt") from error
+        return Episode(video, labels, goal and goal_from_frame(_decode(goal[-1]).transpose(2, 0, 1)))
+
+
+def _choose(root: Path, features: dict[str, Any], camera: str | None) -> str:
+    """Return the camera to read."""
+    found = sorted(
+        name.removeprefix(_LABELS)
+        for name, feature in features.items()
+        if name.startswith(_LABELS) and feature["dtype"] == "image"
+    )
+    if not found:
+        raise Refused(f"{root} has no label images; expected a feature {_LABELS}<camera> of dtype image")
+    if camera is None and len(found) > 1:
+        raise Refused(f"{root} has labels of the cameras {', '.join(found)}; expected one of them to be chosen")
+    if camera is not None and camera not in found:
+        raise Refused(f"{root} has no labels of a camera {camera!r}; its cameras with labels are {', '.join(found)}")
+    return camera or found[0]
+
+
+def _common_size(root: Path, features: dict[str, Any], keys: ExportSettings) -> tuple[int, int]:
+    if keys.image_key not in features:
+        raise Refused(f"{root} has {keys.labels_key} and no {keys.image_key}; expected the frames beside their labels")
+    frames, labels = (tuple(features[key]["shape"]) for key in (keys.image_key, keys.labels_key))
+    if frames != labels or frames[-1] != 3:
+        raise Refused(f"{root} has frames of shape {frames} and label images of {labels}; expected both (h, w, 3)")
+    return frames[:2]
+
+
+def _episode_rows(root: Path) -> list[dict[str, Any]]:
+    """Return the metadata of all episodes, in the order of their numbers, without their statistics."""
+    rows = []
+    for path in (root / "meta/episodes").rglob("*.parquet"):
+        columns = [name for name in pq.read_schema(path).names if not name.startswith("stats/")]
+        rows += pq.read_table(path, columns=columns).to_pylist()
+    return sorted(rows, key=lambda row: row["episode_index"])
+
+
+def _digests(
+    root: Path, rows: Sequence[dict[str, Any]], features: dict[str, Any], keys: ExportSettings
+) -> Iterator[str]:
+    """Yield a digest for each episode, reading every data file once."""
+    names = [name for name in (keys.labels_key, keys.goal_key, keys.image_key) if name in features]
+    images = [name for name in names if features[name]["dtype"] == "image"]
+    states = {row["episode_index"]: hashlib.sha256() for row in rows}
+    frames = dict.fromkeys(states, 0)
+    for path in sorted({_data_path(root, row) for row in rows}):
+        for batch in pq.ParquetFile(path).iter_batches(256, columns=["episode_index", "timestamp", *images]):
+            for row in batch.to_pylist():
+                if state := states.get(row["episode_index"]):
+                    frames[row["episode_index"]] += 1
+                    state.update(repr(row["timestamp"]).encode())
+                    for name in images:
+                        state.update(row[name]["bytes"])
+    for row in rows:
+        index = row["episode_index"]
+        if frames[index] != row["length"]:
+            raise ValueError(f"episode {index} counts {row['length']} frames and has {frames[index]}")
+        if features[keys.image_key]["dtype"] == "video":
+            # A video of gigabytes is not read for this: a file that was written to has another time.
+            file = _video_path(root, row, keys.image_key).stat()
+            span = row[f"videos/{keys.image_key}/from_timestamp"]
+            states[index].update(f"{file.st_size} {file.st_mtime_ns} {span}".encode())
+        yield states[index].hexdigest()[:32]
+
+
+def _data_path(root: Path, row: dict[str, Any]) -> Path:
+    return root / f"data/chunk-{row['data/chunk_index']:03d}/file-{row['data/file_index']:03d}.parquet"
+
+
+def _video_path(root: Path, row: dict[str, Any], key: str) -> Path:
+    chunk, file = (row[f"videos/{key}/{part}_index"] for part in ("chunk", "file"))
+    return root / f"videos/{key}/chunk-{chunk:03d}/file-{file:03d}.mp4"
+
+
+def _decode(cell: dict[str, Any]) -> UInt8[np.ndarray, "h w 3"]:
+    """Decode an image of a parquet file."""
+    image = cv2.imdecode(np.frombuffer(cell["bytes"], np.uint8), cv2.IMREAD_COLOR)
+    if image is None:
+        raise ValueError("an image that is no image")
+    return image[..., ::-1]
+
+
+def _decode_span(path: Path, times: Float[np.ndarray, "t"], fps: int) -> UInt8[np.ndarray, "t h w 3"]:
+    """Decode the frames shown at these ascending times (s), in one pass from the key frame before the first."""
+    frames: list[UInt8[np.ndarray, "h w 3"]] = []
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        container.seek(max(0, int(times[0] / stream.time_base)), stream=stream)
+        for frame in container.decode(stream):
+            # Times are rounded in the file; a frame is never half a period off.
+            if frame.time >= times[len(frames)] - 0.5 / fps:
+                if frame.time > times[len(frames)] + 0.5 / fps:
+                    break
+                frames.append(frame.to_ndarray(format="rgb24"))
+                if len(frames) == len(times):
+                    return np.stack(frames)
+    raise ValueError(f"{path.name} has no frame at {times[len(frames)]:.3f} s")
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]

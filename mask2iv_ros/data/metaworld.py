@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ProcessPoolExecutor, as_completed
+import os
+import shutil
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 
 import cv2
@@ -12,12 +17,15 @@ import numpy as np
 from tqdm import tqdm
 
 from mask2iv_ros.cameras.metaworld import CONTROL_HZ, TASKS, MetaWorldCamera
-from mask2iv_ros.data.clips import Clip, read_clips, save_clips
-from mask2iv_ros.data.splits import SPLITS, split_of
+from mask2iv_ros.data.clips import Clip, write_clips
+from mask2iv_ros.data.instruction import instruct
+from mask2iv_ros.data.labelled import LabelledDataset
+from mask2iv_ros.data.splits import SPLITS
 from mask2iv_ros.errors import Refused
-from mask2iv_ros.masks import resize_labels
+from mask2iv_ros.export import DatasetWriter, read_provenance
+from mask2iv_ros.masks import Role, resize_labels
 
-_CLIPS_PER_FILE = 20
+_CLIPS_PER_SHARD = 20
 _FINER = 2  # rendered finer and averaged down: no staircases along edges
 
 
@@ -26,11 +34,11 @@ class MetaWorldClips:
     """What to render.
 
     Attributes:
-        out: folder for the clips; finished files in it are kept.
+        out: folder for a dataset per split; the clips in them are kept.
         tasks: keys of `cameras.metaworld.TASKS`.
         size: (height, width) in pixels, multiples of 8.
         frames: a clip's length.
-        stride: control steps between frames; at 5, 16 frames last 75 steps, an expert's whole act.
+        stride: control steps between frames, a divisor of 80; at 5, 16 frames last 75 steps, an expert's whole act.
         clips: clips per task, by split.
     """
 
@@ -47,47 +55,61 @@ class MetaWorldClips:
                 raise Refused(f"task {task!r} is unknown; accepted are {', '.join(TASKS)}")
         if any(side % 8 or not 32 <= side <= 536 for side in self.size):
             raise Refused(f"size {self.size} cannot be rendered; expected multiples of 8 from 32 to 536")
-        if self.frames < 2 or self.stride < 1:
-            raise Refused(f"frames={self.frames}, stride={self.stride}; expected at least 2 and 1")
+        if self.frames < 2 or self.stride < 1 or CONTROL_HZ % self.stride:
+            raise Refused(
+                f"frames={self.frames}, stride={self.stride}; expected at least 2 and a divisor of {CONTROL_HZ}"
+            )
         for split, count in self.clips:
             if split not in SPLITS or count < 0:
                 raise Refused(f"{count} clips of {split!r}; expected a count of {', '.join(SPLITS)}")
 
     @property
-    def fps(self) -> float:
+    def fps(self) -> int:
         """Frames per second of the clips."""
-        return CONTROL_HZ / self.stride
+        return CONTROL_HZ // self.stride
+
+
+@dataclass(frozen=True)
+class _Job:
+    split: str
+    task: str
+    seeds: tuple[int, ...]
+    shard: Path
 
 
 def build(settings: MetaWorldClips, workers: int = 1) -> int:
     """Render all clips that are not there yet, in parallel; return how many were rendered.
 
+    Workers write shards of up to 20 clips, each a finished dataset, into `.<split>.shards`; one after
+    the other is added to the split's dataset, which is whole at every moment (`DatasetWriter`).
+    After a kill the next run adds the shards that were finished and renders the rest.
+
     Raises:
-        Refused: the folder has clips of another size, length or rate, or `workers` < 1.
+        Refused: the folder has clips of another size, length or rate, another process builds
+            there, or `workers` < 1.
     """
     if workers < 1:
         raise Refused(f"workers is {workers}; expected at least 1")
-    settings.out.mkdir(parents=True, exist_ok=True)
-    jobs = []
-    for task in settings.tasks:
-        for split, count in settings.clips:
-            for begin in range(0, count, _CLIPS_PER_FILE):
-                path = settings.out / f"{task}-{split}-{begin:06d}.safetensors"
-                first = SPLITS[split].start + begin
-                seeds = range(first, first + min(_CLIPS_PER_FILE, count - begin))
-                if not _is_done(settings, path, seeds):
-                    jobs.append((path, task, seeds))
-    # Tasks in turn: what an interrupted run leaves behind is of all of them.
-    jobs.sort(key=lambda job: (job[2].start - SPLITS[split_of(job[2].start)].start, job[0]))
-    total = sum(len(seeds) for _, _, seeds in jobs)
-    # A fresh process each: a GL context does not survive a fork.
-    with (
-        ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool,
-        tqdm(total=total, unit="clip", desc="rendering") as bar,
-    ):
-        for done in as_completed([pool.submit(_render_file, settings, *job) for job in jobs]):
-            bar.update(done.result())
-    return total
+    with ExitStack() as stack:
+        writers = {
+            split: stack.enter_context(DatasetWriter(settings.out / split)) for split, count in settings.clips if count
+        }
+        for split, writer in writers.items():
+            _adopt_finished(writer, _shards(settings, split))
+            _require_same_kind(settings, writer)
+        jobs = [
+            job for split, count in settings.clips if count for job in _jobs(settings, split, count, writers[split])
+        ]
+        # Tasks in turn: what an interrupted run leaves behind is of all of them.
+        jobs.sort(key=lambda job: job.shard.name)
+        bar = stack.enter_context(tqdm(total=sum(len(job.seeds) for job in jobs), unit="clip", desc="rendering"))
+        for job in _rendered(settings, jobs, workers):
+            writers[job.split].adopt(job.shard)
+            shutil.rmtree(job.shard, ignore_errors=True)
+            bar.update(len(job.seeds))
+        for split in writers:
+            shutil.rmtree(_shards(settings, split), ignore_errors=True)
+        return bar.total
 
 
 def render_clip(camera: MetaWorldCamera, task: str, seed: int, size: tuple[int, int], frames: int, stride: int) -> Clip:
@@ -104,28 +126,79 @@ def render_clip(camera: MetaWorldCamera, task: str, seed: int, size: tuple[int, 
     video = np.stack([cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA) for image, _ in shots])
     labels = np.stack([resize_labels(labels, size) for _, labels in shots])
     goal_mask = resize_labels(camera.object_mask().astype(np.uint8), size) > 0
-    return Clip(video, labels, goal_mask, task, seed, TASKS[task], CONTROL_HZ / stride)
+    return Clip(video, labels, goal_mask, task, seed, instruction(task, labels, goal_mask), CONTROL_HZ / stride)
 
 
-def _is_done(settings: MetaWorldClips, path: Path, seeds: range) -> bool:
-    """Say whether the file holds these clips; a corrupt one, or one of an earlier run for fewer clips, does not."""
-    if not path.exists():
-        return False
+def instruction(task: str, labels: np.ndarray, goal_mask: np.ndarray) -> str:
+    """Return what the expert does in a clip, in words (`instruct`)."""
+    return instruct(TASKS[task].removesuffix(" to the goal"), labels[0] == Role.OBJECT, goal_mask)
+
+
+def _shards(settings: MetaWorldClips, split: str) -> Path:
+    return settings.out / f".{split}.shards"
+
+
+def _adopt_finished(writer: DatasetWriter, shards: Path) -> None:
+    """Add what an interrupted run had finished and not added, and throw away the rest."""
+    for shard in sorted(shards.glob("*[0-9]")):
+        # A kill may fall between adding a shard and removing it.
+        if not writer.written.keys() & {one.id for one in read_provenance(shard, imagined_only=False)}:
+            writer.adopt(shard)
+    shutil.rmtree(shards, ignore_errors=True)
+
+
+def _require_same_kind(settings: MetaWorldClips, writer: DatasetWriter) -> None:
+    if writer.episodes:
+        dataset = LabelledDataset.open(writer.root)
+        found = (dataset.episodes[0].frames, *dataset.size, dataset.fps)
+        wanted = (settings.frames, *settings.size, settings.fps)
+        if found != wanted:
+            raise Refused(
+                f"clips in {writer.root} are {found} (t, h, w, fps) and {wanted} are wanted; render into another folder"
+            )
+
+
+def _jobs(settings: MetaWorldClips, split: str, count: int, writer: DatasetWriter) -> Iterator[_Job]:
+    """Yield what is missing of a split, in shards."""
+    first, there = SPLITS[split].start, writer.written.keys()
+    for task in settings.tasks:
+        missing = [seed for seed in range(first, first + count) if f"{task}-{seed}" not in there]
+        for begin in range(0, len(missing), _CLIPS_PER_SHARD):
+            seeds = tuple(missing[begin : begin + _CLIPS_PER_SHARD])
+            yield _Job(split, task, seeds, _shards(settings, split) / f"{seeds[0] - first:06d}-{task}-{seeds[0]}")
+
+
+def _rendered(settings: MetaWorldClips, jobs: list[_Job], workers: int) -> Iterator[_Job]:
+    """Render in parallel; yield the jobs in their order as they are done."""
+    if not jobs:
+        return
+    # A fresh process each: a GL context does not survive a fork.
+    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_end_with_parent)
     try:
-        clips = read_clips(path)
-    except Refused:
-        return False
-    found, wanted = (*clips[0].video.shape[:3], clips[0].fps), (settings.frames, *settings.size, settings.fps)
-    if found != wanted:
-        raise Refused(f"clips in {path} are {found} (t, h, w, fps) and {wanted} are wanted; render into another folder")
-    return [clip.seed for clip in clips[: len(seeds)]] == list(seeds)
+        futures = [pool.submit(_render_shard, settings, job) for job in jobs]
+        for job, future in zip(jobs, futures, strict=True):
+            future.result()
+            yield job
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
-def _render_file(settings: MetaWorldClips, path: Path, task: str, seeds: range) -> int:
+def _end_with_parent() -> None:
+    """Do not outlive a builder that was killed: the next one renders the same shard."""
+
+    def wait() -> None:
+        parent_process().join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def _render_shard(settings: MetaWorldClips, job: _Job) -> None:
     height, width = settings.size
-    with MetaWorldCamera((task,), (_FINER * height, _FINER * width)) as camera:
-        save_clips(
-            path,
-            [render_clip(camera, task, seed, settings.size, settings.frames, settings.stride) for seed in seeds],
-        )
-    return len(seeds)
+    with MetaWorldCamera((job.task,), (_FINER * height, _FINER * width)) as camera:
+        clips = [
+            render_clip(camera, job.task, seed, settings.size, settings.frames, settings.stride) for seed in job.seeds
+        ]
+    part = job.shard.with_name(job.shard.name + ".part")
+    write_clips(part, clips)
+    part.rename(job.shard)

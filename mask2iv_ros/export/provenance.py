@@ -1,4 +1,4 @@
-"""Where an imagined episode comes from, in columns that LeRobot carries through every edit.
+"""Where an episode comes from, in columns that LeRobot carries through every edit.
 
 Columns of `meta/episodes` that LeRobot does not know are lost when a dataset is split or
 resumed, so provenance is kept as features: one value a frame, the same in all frames of an
@@ -34,12 +34,13 @@ PROVENANCE_FEATURES = {name: {"dtype": dtype, "shape": (1,), "names": None} for 
 
 @dataclass(frozen=True)
 class Provenance:
-    """What is known of one imagined episode.
+    """What is known of one episode.
 
     Attributes:
         episode: its number in the dataset.
         task: its task text.
         frames: its length.
+        imagined: False where a camera has seen it, true or simulated.
         id: of the rollout.
         digest: 16 hexadecimal digits over video, trajectory and goal mask as they were generated.
         seed: reproduces the rollout with this checkpoint.
@@ -53,6 +54,7 @@ class Provenance:
     episode: int
     task: str
     frames: int
+    imagined: bool
     id: str
     digest: str
     seed: int
@@ -73,10 +75,10 @@ def digest(rollout: Rollout) -> str:
     return state.hexdigest()[:16]
 
 
-def provenance_columns(rollout: Rollout) -> dict[str, Any]:
+def provenance_columns(rollout: Rollout, imagined: bool = True) -> dict[str, Any]:
     """Return the provenance features of every frame of this rollout."""
     return {
-        "imagined": np.array([True]),
+        "imagined": np.array([imagined]),
         "mask2iv.id": rollout.id,
         "mask2iv.digest": digest(rollout),
         "mask2iv.seed": np.array([rollout.seed], np.int64),
@@ -88,12 +90,12 @@ def provenance_columns(rollout: Rollout) -> dict[str, Any]:
     }
 
 
-def read_provenance(root: str | Path) -> list[Provenance]:
-    """List the imagined episodes of a dataset by episode number, with their scores.
+def read_provenance(root: str | Path, imagined_only: bool = True) -> list[Provenance]:
+    """List the imagined episodes of a dataset, or all of known origin, by episode number, with their scores.
 
     Reads a few columns and no image, and needs neither LeRobot nor torch: 1,000 episodes of 16
-    frames take a fraction of a second. Works on merged and split datasets too. Episodes that
-    were not imagined are left out, so a dataset without any gives an empty list.
+    frames take a fraction of a second. Works on merged and split datasets too. A dataset without
+    columns of provenance gives an empty list.
 
     Raises:
         Refused: `root` is not a LeRobot v3 dataset.
@@ -121,8 +123,8 @@ def read_provenance(root: str | Path) -> list[Provenance]:
         numbers, firsts, lengths = np.unique(episodes, return_index=True, return_counts=True)
         for number, frames, row in zip(numbers, lengths, table.take(firsts).to_pylist(), strict=True):
             # Rows past the total belong to an append that was interrupted and never counted.
-            if number < total and row["imagined"]:
-                own = {name.removeprefix("mask2iv."): row[name] for name in _DTYPES if name != "imagined"}
+            if number < total and (row["imagined"] or not imagined_only):
+                own = {name.removeprefix("mask2iv."): row[name] for name in _DTYPES}
                 own["scores"] = json.loads(own["scores"])
                 task = names[row["task_index"]]
                 found.append(Provenance(episode=int(number), task=task, frames=int(frames), **own))

@@ -78,8 +78,15 @@ def lerobot_contained(scratch: Path) -> Iterator[None]:
             datasets.enable_progress_bars()
 
 
-def write_shard(rollouts: Sequence[Rollout], root: Path, settings: ExportSettings) -> None:
-    """Write rollouts of one size and rate as a finished LeRobot dataset into `root`, which must not exist."""
+def write_shard(rollouts: Sequence[Rollout], root: Path, settings: ExportSettings, imagined: bool = True) -> None:
+    """Write rollouts of one size and rate as a finished LeRobot dataset into `root`, which must not exist.
+
+    Args:
+        rollouts: the episodes.
+        root: the dataset's folder.
+        settings: how they are written.
+        imagined: False for episodes that a camera has seen, true or simulated.
+    """
     size = rollouts[0].video.shape[1:3]
     dataset = LeRobotDataset.create(
         _REPO_ID,
@@ -98,7 +105,7 @@ def write_shard(rollouts: Sequence[Rollout], root: Path, settings: ExportSetting
         video_backend="pyav",
     )
     for rollout in rollouts:
-        _add_episode(dataset, rollout, settings)
+        _add_episode(dataset, rollout, settings, imagined)
     dataset.finalize()
     shutil.rmtree(root / "images")  # LeRobot leaves its empty working folders
     dataset.meta.update_chunk_settings(video_files_size_in_mb=DEFAULT_VIDEO_FILE_SIZE_IN_MB)
@@ -106,8 +113,8 @@ def write_shard(rollouts: Sequence[Rollout], root: Path, settings: ExportSetting
         _require_all_frames(path, len(rollout.video))
 
 
-def _add_episode(dataset: LeRobotDataset, rollout: Rollout, settings: ExportSettings) -> None:
-    provenance = provenance_columns(rollout)
+def _add_episode(dataset: LeRobotDataset, rollout: Rollout, settings: ExportSettings, imagined: bool) -> None:
+    provenance = provenance_columns(rollout, imagined)
     goal = frame_from_goal(rollout.goal.mask, rollout.video.shape[1:3])
     for image, labels in zip(rollout.video, rollout.trajectory.labels, strict=True):
         frame = {

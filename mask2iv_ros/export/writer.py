@@ -7,7 +7,8 @@ import json
 import os
 import shutil
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -68,6 +69,11 @@ class DatasetWriter:
         """Number of episodes in the dataset."""
         return self._info.get("total_episodes", 0)
 
+    @property
+    def written(self) -> dict[str, Provenance]:
+        """What is known of every episode, by id."""
+        return dict(self._written)
+
     def append(self, rollouts: Sequence[Rollout]) -> list[int]:
         """Add the rollouts as episodes, all of them or none; they are safe on disk on return.
 
@@ -88,19 +94,50 @@ class DatasetWriter:
                 self._recover()
             fresh = self._fresh(rollouts)
             if fresh:
-                try:
+                with self._all_or_none(len(fresh)):
                     self._add(list(fresh.values()))
-                except BaseException as error:
-                    self._recover()
-                    if not (_disk_is_full(error) or isinstance(error, OSError)):
-                        raise
-                    reason = "its disk is full" if _disk_is_full(error) else str(error)
-                    raise Refused(
-                        f"dataset {self.root} cannot be written: {reason}; {len(fresh)} rollouts were not added, "
-                        f"it holds {self.episodes} episodes; expected a folder with enough space"
-                    ) from error
-                shutil.rmtree(self._staging, ignore_errors=True)
             return [self._written[rollout.id].episode for rollout in rollouts]
+
+    def adopt(self, part: Path) -> None:
+        """Add the episodes of a dataset that `shard.write_shard` finished, all of them or none.
+
+        Raises:
+            Refused: the writer is closed, an id of theirs is taken, they have another size or
+                rate, the disk is full or fails. The dataset is then as it was.
+        """
+        with self._mutex:
+            if self._lock is None:
+                raise Refused(f"the writer of dataset {self.root} is closed; expected an open one")
+            written = read_provenance(part, imagined_only=False)
+            self._require_alike(part)
+            if taken := [one.id for one in written if one.id in self._written]:
+                raise Refused(f"rollout id {taken[0]!r} of {part} is taken in dataset {self.root}; expected new ones")
+            with self._all_or_none(len(written)):
+                self._staging.mkdir(exist_ok=True)
+                self._absorb(part, written)
+
+    def _require_alike(self, part: Path) -> None:
+        info = json.loads((part / "meta/info.json").read_text())
+        size, fps = require_same(info, self.settings, part), info["fps"]
+        if self._info and (size, fps) != (
+            found := (require_same(self._info, self.settings, self.root), self._info["fps"])
+        ):
+            raise Refused(f"{part} has frames of {size} at {fps} fps; dataset {self.root} has {found[0]} at {found[1]}")
+
+    @contextmanager
+    def _all_or_none(self, count: int) -> Iterator[None]:
+        try:
+            yield
+        except BaseException as error:
+            self._recover()
+            if not (_disk_is_full(error) or isinstance(error, OSError)):
+                raise
+            reason = "its disk is full" if _disk_is_full(error) else str(error)
+            raise Refused(
+                f"dataset {self.root} cannot be written: {reason}; {count} rollouts were not added, "
+                f"it holds {self.episodes} episodes; expected a folder with enough space"
+            ) from error
+        shutil.rmtree(self._staging, ignore_errors=True)
 
     def close(self) -> None:
         """Let another writer in; may be called twice."""
@@ -119,7 +156,8 @@ class DatasetWriter:
         """Finish or throw away what an interrupted append left, and read what the dataset holds."""
         exchange.finish(self._successor, self.root)
         self._info = self._check()
-        self._written = {one.id: one for one in read_provenance(self.root)} if self._info else {}
+        everything = read_provenance(self.root, imagined_only=False) if self._info else []
+        self._written = {one.id: one for one in everything}
         shutil.rmtree(self._staging, ignore_errors=True)
 
     def _check(self) -> dict:
@@ -192,10 +230,15 @@ class DatasetWriter:
 
         shutil.rmtree(self._staging, ignore_errors=True)
         self._staging.mkdir()
+        part = self._staging / "shard"
         with shard.lerobot_contained(self._staging / "cache"):
-            part = self._staging / "shard"
             shard.write_shard(rollouts, part, self.settings)
-            written = read_provenance(part)
+        self._absorb(part, read_provenance(part))
+
+    def _absorb(self, part: Path, written: list[Provenance]) -> None:
+        from mask2iv_ros.export import shard
+
+        with shard.lerobot_contained(self._staging / "cache"):
             if self._info:
                 exchange.clone(self.root, self._successor, shard.rewritten(self.root))
                 shard.absorb(self._successor, part, self.settings)
