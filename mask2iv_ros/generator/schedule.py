@@ -124,6 +124,15 @@ class NoiseSchedule:
         signal, level, scale = self._at(t, noisy)
         return (signal * noisy - level * self.velocity_of(output, noisy, t)) / scale
 
+    def noise_of(
+        self, output: Float[Tensor, "b ..."], noisy: Float[Tensor, "b ..."], t: Int[Tensor, "b"]
+    ) -> Float[Tensor, "b ..."]:
+        """Return the noise that a network's output for x_t stands for."""
+        if self.prediction == "epsilon":
+            return output
+        signal, level, _ = self._at(t, noisy)
+        return signal * self.velocity_of(output, noisy, t) + level * noisy
+
     def loss_weight(self, t: Int[Tensor, "b"]) -> Float[Tensor, "b"]:
         """Return the weight of each sample's squared error of v.
 

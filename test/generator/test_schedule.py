@@ -65,6 +65,7 @@ def test_an_output_that_knows_the_answer_gives_the_velocity_and_the_clean_latent
         schedule.velocity_of(output, noisy, T), schedule.velocity(clean, noise, T), rtol=1e-4, atol=1e-4
     )
     torch.testing.assert_close(schedule.clean_of(output, noisy, T), clean, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(schedule.noise_of(output, noisy, T), noise, rtol=1e-4, atol=1e-4)
 
 
 def test_pure_noise_at_the_end_and_almost_none_at_the_start():
