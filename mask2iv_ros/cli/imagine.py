@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from itertools import batched
 from pathlib import Path
 
 import cv2
@@ -25,19 +26,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--labels", type=Path, required=True, help="8-bit image of its size: 0 background, 1 interactor, 2 object"
     )
-    goal = parser.add_mutually_exclusive_group(required=True)
+    goal = parser.add_mutually_exclusive_group()
     goal.add_argument("--goal", type=Path, help="8-bit image, non-zero where the object should end up")
     goal.add_argument(
         "--offset", type=float, nargs=2, metavar=("DX", "DY"), help="pixels to the right and down from where it is"
     )
-    parser.add_argument("--instruction", default="", help="the task's text in the dataset")
+    parser.add_argument(
+        "--instruction", default="", help="the task's text in the dataset; without --goal and --offset it is the goal"
+    )
     parser.add_argument("--trajectory", type=Path, help="folder of label PNGs to follow; stage 1 is then skipped")
     parser.add_argument("--trajectory-only", action="store_true", help="stop after stage 1")
     parser.add_argument("--rollouts", type=int, default=1, help="1 to 64 (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the first rollout (%(default)s)")
-    parser.add_argument("--checkpoint", default="default", help="folder or name (%(default)s)")
+    parser.add_argument("--batch", type=int, default=1, help="rollouts at once (%(default)s)")
+    parser.add_argument("--checkpoint", default="default", help="folder, name or hub id (%(default)s)")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (%(default)s)")
+    parser.add_argument("--dtype", default="auto", help="auto, fp32, fp16 or bf16 (%(default)s)")
     parser.add_argument("--steps", type=int, help="denoising steps of a stage (the checkpoint's)")
+    parser.add_argument("--sampler", dest="method", help="ddim, dpm++ or unipc (the checkpoint's)")
+    parser.add_argument(
+        "--eta", type=float, help="0 to 1, share of noise added in every step of ddim (the checkpoint's)"
+    )
+    parser.add_argument("--guidance", type=float, help="1: none (the checkpoint's)")
     parser.add_argument("--out", type=Path, required=True, help="folder for pictures, videos and the dataset")
     parser.add_argument("--dataset", type=Path, help="folder of the LeRobot dataset (OUT/dataset)")
 
@@ -46,30 +56,34 @@ def run(arguments: argparse.Namespace) -> int:
     """Imagine the rollouts and write them."""
     if not 1 <= arguments.rollouts <= 64:
         raise Refused(f"rollouts is {arguments.rollouts}; expected 1 to 64")
+    if not 1 <= arguments.batch <= arguments.rollouts:
+        raise Refused(f"batch is {arguments.batch}; expected 1 to the number of rollouts, {arguments.rollouts}")
     scene, goal = _read_scene(arguments)
     edited = Trajectory(_read_frames(arguments.trajectory), "edited") if arguments.trajectory else None
-    imaginer = Imaginer.load(arguments.checkpoint, arguments.device, arguments.steps)
+    sampling = {name: getattr(arguments, name) for name in ("method", "eta", "guidance")}
+    imaginer = Imaginer.load(arguments.checkpoint, arguments.device, arguments.steps, dtype=arguments.dtype, **sampling)
     imaginer.check(scene, goal)
     batch = new_batch()
     stages = (edited is None) + (not arguments.trajectory_only)
+    groups = list(batched(range(arguments.rollouts), arguments.batch))
     rollouts: list[Rollout] = []
-    with tqdm(total=arguments.rollouts * stages * imaginer.stage_steps, desc="imagining", unit="step") as bar:
+    with tqdm(total=len(groups) * stages * imaginer.stage_steps, desc="imagining", unit="step") as bar:
 
         def on_step(progress: Progress) -> None:
             bar.set_postfix_str(progress.stage, refresh=False)
             bar.update()
 
-        for index in range(arguments.rollouts):
-            name, seed = f"{batch}-{index:02d}", arguments.seed + index
-            folder = arguments.out / name
-            trajectory = edited or imaginer.trajectory(scene, goal, seed=seed, on_step=on_step)
-            _write_frames(folder / "trajectory", trajectory.labels)
+        for group in groups:
+            names, seeds = [f"{batch}-{index:02d}" for index in group], [arguments.seed + index for index in group]
+            goals = [goal] * len(group)
+            trajectories = [edited] * len(group) if edited else imaginer.trajectories(scene, goals, seeds, on_step)
+            for name, trajectory in zip(names, trajectories, strict=True):
+                _write_frames(arguments.out / name / "trajectory", trajectory.labels)
             if arguments.trajectory_only:
                 continue
-            rollouts.append(
-                imaginer.imagine(scene, goal, seed=seed, rollout_id=name, trajectory=trajectory, on_step=on_step)
-            )
-            write_mp4(folder / "video.mp4", rollouts[-1].video, imaginer.fps)
+            rollouts += imaginer.imagine_many(scene, goals, seeds, names, trajectories, on_step)
+            for one in rollouts[-len(group) :]:
+                write_mp4(arguments.out / one.id / "video.mp4", one.video, imaginer.fps)
     print(f"trajectories: {arguments.out / batch}-*/trajectory/*.png")
     if not rollouts:
         return 0
@@ -90,6 +104,10 @@ def _read_scene(arguments: argparse.Namespace) -> tuple[Scene, Goal]:
     scene = Scene(image, _read_image(arguments.labels, cv2.IMREAD_GRAYSCALE)).require_roles()
     if arguments.offset:
         return scene, Goal(move_mask(scene.mask(Role.OBJECT), *arguments.offset), arguments.instruction)
+    if arguments.goal is None:
+        if not arguments.instruction.strip():
+            raise Refused("there is no goal; expected --goal, --offset or --instruction")
+        return scene, Goal(None, arguments.instruction)
     mask = _read_image(arguments.goal, cv2.IMREAD_GRAYSCALE)
     return scene, Goal.from_image(mask, scene.image.shape[:2], arguments.instruction)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import secrets
 import time
 from dataclasses import dataclass, field
+from itertools import batched
 from typing import TYPE_CHECKING, Protocol
 
 from mask2iv_ros.errors import Refused
@@ -28,6 +29,7 @@ class Order:
         scene: the source frame, of any size.
         goal: of the scene's size.
         rollouts: 1 to 64.
+        batch: rollouts at once, 1 to 64.
         seed: of the first rollout, the others count up; -1 draws one.
         trajectory_only: stop after stage 1.
         edited: a trajectory that replaces stage 1, or None.
@@ -39,10 +41,13 @@ class Order:
     seed: int = -1
     trajectory_only: bool = False
     edited: Trajectory | None = None
+    batch: int = 1
 
     def __post_init__(self) -> None:
         if not 1 <= self.rollouts <= MAX_ROLLOUTS:
             raise Refused(f"rollouts is {self.rollouts}; expected 1 to {MAX_ROLLOUTS}")
+        if not 1 <= self.batch <= MAX_ROLLOUTS:
+            raise Refused(f"batch is {self.batch}; expected 1 to {MAX_ROLLOUTS}")
         highest = MAX_SEED - self.rollouts + 1
         if not -1 <= self.seed <= highest:
             raise Refused(f"seed is {self.seed}; expected 0 to {highest}, or -1 to have one drawn")
@@ -110,27 +115,31 @@ def carry_out(imaginer: Imaginer, order: Order, listener: Listener, outcome: Out
     imaginer.check(order.scene, order.goal)
     batch = new_batch()
     stages = [*([] if order.edited else ["trajectory"]), *([] if order.trajectory_only else ["video"])]
-    for index in range(order.rollouts):
-        rollout_id, seed = f"{batch}-{index:02d}", order.seed + index
+    groups = list(batched(range(order.rollouts), order.batch))
+    for number, group in enumerate(groups):
+        ids, seeds = [f"{batch}-{index:02d}" for index in group], [order.seed + index for index in group]
+        goals = [order.goal] * len(group)
 
-        def on_step(progress: Progress, begun: int = index + 1) -> None:
+        def on_step(progress: Progress, begun: int = group[-1] + 1, later: int = len(groups) - number - 1) -> None:
             pace.step(progress.stage)
-            later = stages[stages.index(progress.stage) + 1 :]
-            left = {stage: imaginer.stage_steps * (order.rollouts - begun + (stage in later)) for stage in stages}
+            following = stages[stages.index(progress.stage) + 1 :]
+            left = {stage: imaginer.stage_steps * (later + (stage in following)) for stage in stages}
             left[progress.stage] += progress.steps - progress.step
             listener.on_step(progress, begun, order.rollouts, pace.left(left))
 
         pace.begin()
-        trajectory = order.edited or imaginer.trajectory(order.scene, order.goal, seed=seed, on_step=on_step)
-        listener.on_trajectory(trajectory)
+        if order.edited:
+            trajectories = [order.edited] * len(group)
+        else:
+            trajectories = imaginer.trajectories(order.scene, goals, seeds, on_step)
+        for trajectory in trajectories:
+            listener.on_trajectory(trajectory)
         if order.trajectory_only:
-            outcome.trajectories.append(trajectory)
+            outcome.trajectories += trajectories
             continue
         pace.begin()
-        rollout = imaginer.imagine(
-            order.scene, order.goal, seed=seed, rollout_id=rollout_id, trajectory=trajectory, on_step=on_step
-        )
-        listener.on_rollout(rollout)
-        outcome.trajectories.append(rollout.trajectory)
-        outcome.ids.append(rollout_id)
-        outcome.scores[f"{rollout_id}/goal_iou"] = rollout.scores.get("goal_iou", 0.0)
+        for rollout in imaginer.imagine_many(order.scene, goals, seeds, ids, trajectories, on_step):
+            listener.on_rollout(rollout)
+            outcome.trajectories.append(rollout.trajectory)
+            outcome.ids.append(rollout.id)
+            outcome.scores[f"{rollout.id}/goal_iou"] = rollout.scores.get("goal_iou", 0.0)

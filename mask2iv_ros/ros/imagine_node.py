@@ -57,6 +57,8 @@ class ImagineSettings:
     checkpoint: str
     device: str
     steps: int
+    dtype: str
+    batch: int
     autostart: bool
     when_busy: str
     imagine_on_goal: bool
@@ -224,6 +226,7 @@ class ImagineNode(LifecycleNodeMixin, Node):
             scene=scene.require_roles(),
             goal=convert.goal_from_fields(mask, instruction, scene.image.shape[:2]),
             rollouts=request.rollouts or 1,
+            batch=self._settings.value.batch,
             seed=request.seed,
             trajectory_only=request.trajectory_only,
             edited=edited,
@@ -297,9 +300,7 @@ def _load(settings: ImagineSettings) -> Imaginer:
     # layer, and a rollout of 3 s took 35 s on 2 busy cores.
     torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) - 1))
     path = settings.checkpoint
-    return Imaginer.load(
-        path if path == "default" else Path(path).expanduser(), settings.device, settings.steps or None
-    )
+    return Imaginer.load(Path(path).expanduser(), settings.device, settings.steps or None, dtype=settings.dtype)
 
 
 def main() -> int:

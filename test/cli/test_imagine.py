@@ -54,6 +54,19 @@ def test_goal_mask_becomes_trajectory_video_and_dataset(files, checkpoint, capsy
     assert "contact sheet" in capsys.readouterr().out
 
 
+def test_rollouts_go_through_in_batches(files, checkpoint):
+    goal = ("--goal", str(files["goal"]))
+    assert main(_arguments(files, checkpoint, *goal, "--rollouts", "3", "--batch", "2", "--sampler", "unipc")) == 0
+    assert [episode.seed for episode in read_provenance(files["out"] / "dataset")] == [0, 1, 2]
+
+
+def test_an_instruction_alone_is_a_goal(files, tmp_path):
+    reader = write_tiny_checkpoint(tmp_path / "reader", conditions=("text",))
+    assert main(_arguments(files, reader, "--instruction", "push it to the left")) == 0
+    episodes = read_provenance(files["out"] / "dataset")
+    assert [episode.task for episode in episodes] == ["push it to the left"]
+
+
 def test_an_edited_trajectory_is_followed(files, checkpoint):
     assert main(_arguments(files, checkpoint, "--offset", "10", "0", "--trajectory-only")) == 0
     made = next(files["out"].glob("*/trajectory"))

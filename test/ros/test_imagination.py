@@ -75,6 +75,15 @@ def test_both_stages_of_every_rollout_are_those_of_the_imaginer(imaginer, asked)
     assert listener.steps[-1][3] == 0
 
 
+def test_a_batch_is_imagined_at_once_and_given_rollout_by_rollout(imaginer, asked):
+    listener, outcome = Recorder(), Outcome()
+    carry_out(imaginer, Order(**asked, rollouts=3, seed=3, batch=2), listener, outcome, Pace())
+    assert [rollout.seed for rollout in listener.rollouts] == [3, 4, 5]
+    assert [rollout.id for rollout in listener.rollouts] == outcome.ids
+    assert len(listener.steps) == 2 * 2 * imaginer.stage_steps
+    assert [step[2] for step in listener.steps[:: 2 * imaginer.stage_steps]] == [2, 3]
+
+
 def test_what_is_done_stays_when_an_order_is_stopped(imaginer, asked):
     from mask2iv_ros.generator.imagine import Cancelled
 
