@@ -25,7 +25,7 @@ def guided(
     share, see `rescaled`. With guidance 1 and no image guidance c alone is called, and left as it is.
 
     Args:
-        denoiser: called in the precision of `condition.beside`.
+        denoiser: called with float32 latents, which it brings to its own precision.
         condition: c.
         unconditional: u; not needed for guidance 1 without image guidance.
         without_text: i; needed for image guidance only.
@@ -49,8 +49,7 @@ def guided(
 
     def predict(x: Float[Tensor, "b c t h w"], t: Int[Tensor, "b"]) -> Float[Tensor, "b c t h w"]:
         count = len(conditions)
-        x = x.to(condition.beside.dtype).repeat(count, 1, 1, 1, 1)
-        outputs = denoiser(x, t.repeat(count), everything).float().chunk(count)
+        outputs = denoiser(x.repeat(count, 1, 1, 1, 1), t.repeat(count), everything).float().chunk(count)
         if count == 1:
             return outputs[0]
         mixed = sum(weight * output for weight, output in zip(weights, outputs, strict=True))
