@@ -15,6 +15,7 @@ VERBS = {
     "up": "start the nodes for a camera, without ros2 launch",
     "imagine": "image + label image + goal mask to rollouts, without ROS",
     "data": "make training clips",
+    "convert": "make a checkpoint of a DynamiCrafter checkpoint",
     "train": "train a checkpoint from clips",
     "evaluate": "measure a checkpoint on held-out clips against baselines",
 }
