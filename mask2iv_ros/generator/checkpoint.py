@@ -20,47 +20,48 @@ import json
 import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
+from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from diffusers import ModelMixin
 from jaxtyping import Float
 from torch import Tensor
-from transformers import AutoTokenizer, CLIPTextModel, CLIPVisionModel, PreTrainedTokenizerBase
 
 from mask2iv_ros.errors import Refused
 from mask2iv_ros.export.exchange import clone, publish
-from mask2iv_ros.generator.autoencoder import Autoencoder, PatchAutoencoder
-from mask2iv_ros.generator.dynamicrafter.autoencoder import KLAutoencoder
-from mask2iv_ros.generator.dynamicrafter.image import ClipImageEncoder
-from mask2iv_ros.generator.dynamicrafter.resampler import Resampler
-from mask2iv_ros.generator.dynamicrafter.text import ClipTextEncoder
-from mask2iv_ros.generator.dynamicrafter.unet import DynamiCrafterUNet
-from mask2iv_ros.generator.parts import find, hash_part, load_part, save_part
+from mask2iv_ros.generator.autoencoder import Autoencoder
+from mask2iv_ros.generator.parts import find, hash_part, load_part, load_tokenizer, save_part
 from mask2iv_ros.generator.sampler import Sampling
 from mask2iv_ros.generator.schedule import NoiseSchedule
-from mask2iv_ros.generator.space_time import SpaceTimeUNet
 from mask2iv_ros.generator.stage import Stage
+
+if TYPE_CHECKING:
+    from diffusers import ModelMixin
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from mask2iv_ros.generator.dynamicrafter.image import ClipImageEncoder
+    from mask2iv_ros.generator.dynamicrafter.text import ClipTextEncoder
+
+    Part = ModelMixin | PreTrainedModel | PreTrainedTokenizerBase
 
 FORMAT = 2
 STAGES = ("trajectory", "video", "base")
 CONDITIONS = ("mask", "text")
 SHARED = ("autoencoder", "text_encoder", "tokenizer", "image_encoder")
+_GENERATOR = "mask2iv_ros.generator"
+# By name, and imported when a checkpoint has one: the full-size model's classes take seconds to
+# import, which the small default need not wait for.
 CLASSES = {
-    kind.__name__: kind
-    for kind in (
-        PatchAutoencoder,
-        KLAutoencoder,
-        SpaceTimeUNet,
-        DynamiCrafterUNet,
-        Resampler,
-        CLIPTextModel,
-        CLIPVisionModel,
-    )
+    "PatchAutoencoder": f"{_GENERATOR}.autoencoder",
+    "KLAutoencoder": f"{_GENERATOR}.dynamicrafter.autoencoder",
+    "SpaceTimeUNet": f"{_GENERATOR}.space_time",
+    "DynamiCrafterUNet": f"{_GENERATOR}.dynamicrafter.unet",
+    "Resampler": f"{_GENERATOR}.dynamicrafter.resampler",
+    "CLIPTextModel": "transformers",
+    "CLIPVisionModel": "transformers",
 }
-
-Part = ModelMixin | CLIPTextModel | CLIPVisionModel | PreTrainedTokenizerBase
 
 
 @dataclass(frozen=True)
@@ -224,8 +225,12 @@ def load(
         module.to(device).eval().requires_grad_(False)
     text = image = None
     if "text_encoder" in modules:
-        text = ClipTextEncoder(modules["text_encoder"], _load_tokenizer(folder / "tokenizer"))
+        from mask2iv_ros.generator.dynamicrafter.text import ClipTextEncoder
+
+        text = ClipTextEncoder(modules["text_encoder"], load_tokenizer(folder / "tokenizer"))
     if "image_encoder" in modules:
+        from mask2iv_ros.generator.dynamicrafter.image import ClipImageEncoder
+
         image = ClipImageEncoder(modules["image_encoder"])
     autoencoder = modules["autoencoder"]
     built = {}
@@ -281,24 +286,17 @@ def _finish(work: Path, folder: Path, about: dict) -> None:
 
 
 def _write(folder: Path, part: Part, dtype: torch.dtype) -> dict[str, str]:
-    if isinstance(part, PreTrainedTokenizerBase):
-        part.save_pretrained(folder)
-    else:
+    if isinstance(part, torch.nn.Module):
         save_part(part, folder, dtype)
+    else:
+        part.save_pretrained(folder)
     return {"class": type(part).__name__, "sha256": hash_part(folder)}
 
 
 def _load(folder: Path, kind: str, dtype: torch.dtype) -> torch.nn.Module:
     if kind not in CLASSES:
         raise Refused(f"{folder} is a {kind!r}; accepted are {', '.join(CLASSES)}")
-    return load_part(CLASSES[kind], folder, dtype)
-
-
-def _load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
-    try:
-        return AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    except Exception as error:  # a foreign folder raises many kinds; all mean the same to a user
-        raise Refused(f"{folder} cannot be loaded as a tokenizer ({' '.join(str(error).split())[:200]})") from error
+    return load_part(getattr(import_module(CLASSES[kind]), kind), folder, dtype)
 
 
 def _read_config(folder: Path) -> dict:

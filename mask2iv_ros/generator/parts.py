@@ -13,22 +13,24 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
-from accelerate import init_empty_weights
 from diffusers import ModelMixin
 from diffusers.utils import SAFETENSORS_WEIGHTS_NAME
 from huggingface_hub import snapshot_download, split_torch_state_dict_into_shards
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from transformers import CLIPTokenizer, PreTrainedModel
-from transformers.utils import SAFE_WEIGHTS_NAME
 
 from mask2iv_ros.errors import Refused
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 SHARD_BYTES = 10**9
+TRANSFORMERS_WEIGHTS_NAME = "model.safetensors"
 HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 
 
@@ -97,7 +99,7 @@ def save_part(
     folder.mkdir(parents=True, exist_ok=True)
     for stale in [*folder.glob("*.safetensors"), *folder.glob("*.safetensors.index.json")]:
         stale.unlink()
-    if isinstance(model, PreTrainedModel):
+    if not isinstance(model, ModelMixin):
         model.config.save_pretrained(folder)
     else:
         model.save_config(folder)
@@ -165,24 +167,29 @@ def build_empty[Part: nn.Module](kind: type[Part], config: Mapping[str, object])
     named = config.get("_class_name", kind.__name__)
     if named != kind.__name__:
         raise Refused(f"the configuration is that of a {named}; expected that of a {kind.__name__}")
+    from accelerate import init_empty_weights
+
     # Buffers are real: those that no file holds (CLIP's position ids) keep what the class computes.
     with init_empty_weights(include_buffers=False):
-        if issubclass(kind, PreTrainedModel):
+        if not issubclass(kind, ModelMixin):
             return kind(kind.config_class.from_dict(dict(config)))
         return kind.from_config(dict(config))
 
 
-def load_tokenizer(folder: Path) -> CLIPTokenizer:
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     """Load the tokenizer of a checkpoint.
 
     Raises:
         Refused: the folder holds none.
     """
+    # Imported here: transformers' models take seconds to import, and a checkpoint without text needs none.
+    from transformers import AutoTokenizer
+
     # Without a vocabulary the class would make up an empty one.
     if not any((folder / name).is_file() for name in ("tokenizer.json", "vocab.json")):
         raise Refused(f"{folder} holds no tokenizer; expected tokenizer.json, or vocab.json with merges.txt")
     try:
-        return CLIPTokenizer.from_pretrained(folder, local_files_only=True)
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except Exception as error:
         why = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
         raise Refused(f"{folder} cannot be loaded as a tokenizer ({why})") from error
@@ -261,7 +268,7 @@ def _stored(tensor: Tensor, dtype: torch.dtype) -> torch.dtype:
 
 
 def _weights_name(kind: type[nn.Module]) -> str:
-    return SAFE_WEIGHTS_NAME if issubclass(kind, PreTrainedModel) else SAFETENSORS_WEIGHTS_NAME
+    return SAFETENSORS_WEIGHTS_NAME if issubclass(kind, ModelMixin) else TRANSFORMERS_WEIGHTS_NAME
 
 
 def _weight_files(kind: type[nn.Module], folder: Path) -> list[Path]:
