@@ -38,7 +38,9 @@ class ClipTextEncoder:
             ids = self.tokenizer(text, verbose=False)["input_ids"]
             if len(ids) > length:
                 kept = self.tokenizer.decode(ids[1 : length - 1])
-                _log.warning("%r is %d tokens, the encoder takes %d: cut after %r", text, len(ids), length, kept[-40:])
+                _log.warning(
+                    "%d tokens are more than the encoder's %d: text cut after %r", len(ids), length, kept[-40:]
+                )
                 ids = [*ids[: length - 1], ids[-1]]
             row[: len(ids)] = torch.tensor(ids)
         return rows

@@ -43,7 +43,7 @@ def test_a_text_too_long_is_cut_and_that_is_said(encoder, caplog):
     assert torch.equal(ids[0, :76], encoder.ids([text.replace("then", "then", 1)])[0, :76])
     (record,) = caplog.records[:1]
     message = record.getMessage()
-    assert "is 132 tokens, the encoder takes 77" in message
+    assert "132 tokens are more than the encoder's 77" in message
     assert message.endswith("push left then left then left'")
 
 
