@@ -1,63 +1,81 @@
-"""`mask2iv train`: trains autoencoder and both stages from clips, and writes a checkpoint."""
+"""`mask2iv train`: trains the autoencoder or a stage from a dataset, as an experiment file says."""
 
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from mask2iv_ros.errors import Refused
-from mask2iv_ros.training.pair import PairTraining, train_pair
+from mask2iv_ros.generator.parts import dtype_named
+from mask2iv_ros.ros.files import config_file
+
+STAGES = {"stage1": "trajectory", "stage2": "video"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
-    default = PairTraining(Path(), Path())
-    parser.add_argument("--clips", type=Path, required=True, help="folder made by mask2iv data")
-    parser.add_argument(
-        "--work", type=Path, required=True, help="folder for logs and states; a later run goes on there"
-    )
-    parser.add_argument("--out", type=Path, required=True, help="folder of the checkpoint")
-    parser.add_argument("--name", default="default", help="of the checkpoint (%(default)s)")
-    parser.add_argument("--only", metavar="PART", help="autoencoder, trajectory or video: train that part alone")
-    parser.add_argument(
-        "--autoencoder-steps", type=int, default=default.autoencoder.steps, help="gradient steps (%(default)s)"
-    )
-    for stage in ("trajectory", "video"):
-        settings = getattr(default, stage)
-        parser.add_argument(f"--{stage}-steps", type=int, default=settings.steps, help="gradient steps (%(default)s)")
-    parser.add_argument("--batch", type=int, default=default.video.batch, help="clips a step (%(default)s)")
-    parser.add_argument("--sampling-steps", type=int, default=default.sampling_steps, help="of a stage (%(default)s)")
-    parser.add_argument("--limit", type=int, help="training clips per task (all)")
-    parser.add_argument("--seed", type=int, default=0, help="of everything random (%(default)s)")
+    parser.add_argument("part", choices=["autoencoder", *STAGES], help="autoencoder: the small default's; or a stage")
+    parser.add_argument("--config", required=True, help="experiment: a name under config/experiments, or a YAML file")
+    parser.add_argument("--data", type=Path, required=True, help="LeRobot v3 dataset with a label image per frame")
+    parser.add_argument("--validation", type=Path, help="another one, held out (a share of --data's episodes)")
+    parser.add_argument("--camera", help="whose frames and labels, where a dataset has several")
+    parser.add_argument("--base", help="checkpoint that gives encoders and weights: folder, name or hub id (--out)")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the checkpoint, which the stage is added to")
+    parser.add_argument("--work", type=Path, required=True, help="folder for states and curves; a later run goes on")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change one of its settings")
+    parser.add_argument("--dtype", default="fp16", help="of the checkpoint's weights: fp32, fp16, bf16 (%(default)s)")
+    parser.add_argument("--device", default="auto", choices=["auto", "cpu"], help="where to train (%(default)s)")
     parser.add_argument("--threads", type=int, help="of torch (its own choice); one job a core beats one job on two")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Train."""
+    # Imported here: accelerate and diffusers cost seconds, which --help should not.
+    from mask2iv_ros.training.autoencoder import AutoencoderExperiment, train_autoencoder
+    from mask2iv_ros.training.experiment import read_experiment
+    from mask2iv_ros.training.reading import read_settings
+    from mask2iv_ros.training.run import train_stage
+
     if arguments.threads is not None:
         if arguments.threads < 1:
             raise Refused(f"threads is {arguments.threads}; expected at least 1")
         torch.set_num_threads(arguments.threads)
-    default = PairTraining(arguments.clips, arguments.work)
-    settings = replace(
-        default,
-        autoencoder=replace(default.autoencoder, steps=arguments.autoencoder_steps, seed=arguments.seed),
-        sampling_steps=arguments.sampling_steps,
-        limit=arguments.limit,
-        seed=arguments.seed,
-        **{
-            stage: replace(
-                getattr(default, stage),
-                steps=getattr(arguments, f"{stage}_steps"),
-                batch=arguments.batch,
-                seed=arguments.seed,
-            )
-            for stage in ("trajectory", "video")
-        },
-    )
-    folder = train_pair(settings, arguments.out, arguments.name, arguments.only)
-    print(f"checkpoint in {folder}" if folder else f"{arguments.only} trained in {settings.work}")
+    path, dtype = experiment_file(arguments.config), dtype_named(arguments.dtype)
+    if arguments.part == "autoencoder":
+        experiment = read_settings(AutoencoderExperiment, path, arguments.set)
+        train_autoencoder(experiment, arguments.data, arguments.out, arguments.work, arguments.camera, dtype)
+    else:
+        experiment = read_experiment(path, arguments.set)
+        asked = STAGES[arguments.part]
+        if experiment.stage != asked:
+            raise Refused(f"{path} trains stage {experiment.stage}; expected {asked} for {arguments.part}")
+        train_stage(
+            experiment,
+            arguments.data,
+            arguments.base or arguments.out,
+            arguments.out,
+            arguments.work,
+            arguments.validation,
+            arguments.camera,
+            arguments.device,
+            dtype,
+        )
+    print(f"{arguments.part} in {arguments.out}")
     return 0
+
+
+def experiment_file(name: str) -> Path:
+    """Return the file of an experiment: a path, or a name under `config/experiments`.
+
+    Raises:
+        Refused: there is neither.
+    """
+    if Path(name).suffix in (".yaml", ".yml") and Path(name).is_file():
+        return Path(name)
+    try:
+        return config_file(f"experiments/{name}.yaml")
+    except FileNotFoundError as error:
+        known = sorted(path.stem for path in config_file("experiments/paper_stage1.yaml").parent.glob("*.yaml"))
+        raise Refused(f"experiment {name!r} is no YAML file; accepted are {', '.join(known)}, or a path") from error

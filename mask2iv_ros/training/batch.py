@@ -1,0 +1,176 @@
+"""From windows to what a stage trains on: target, condition and loss weight.
+
+What is told and what is kept back is drawn here, anew for every window and step. Of the uniform
+draw u for dropout (reference, section 6, extended to masks):
+
+    u < p           the text is dropped, which becomes that of ""
+    p <= u < 2p     text, image and mask conditions are dropped
+    2p <= u < 3p    the image is dropped, which becomes a mid-grey one
+
+The mask condition is stage 1's goal slot and stage 2's trajectory (`without_masks`). Neither the
+first frame's latent nor stage 1's initial masks are ever dropped: they are the scene. Only mask
+conditions are dropped with everything else, so guidance leads towards them as towards the text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.utils.data import default_collate
+
+from mask2iv_ros.generator.autoencoder import Autoencoder, encode_video, to_unit
+from mask2iv_ros.generator.conditioning import Condition, beside_first_frame, goal_slots, without_masks
+from mask2iv_ros.masks import encode_colours
+from mask2iv_ros.training.contact import loss_weight
+from mask2iv_ros.training.experiment import Experiment
+from mask2iv_ros.training.perturb import perturb
+from mask2iv_ros.training.windows import Window
+
+
+@dataclass(frozen=True)
+class Batch:
+    """`Stage.forward`'s arguments but the generator.
+
+    Attributes:
+        video: latents to denoise: coloured masks (stage 1) or frames (stage 2).
+        origin: their first frame's.
+        condition: what the stage is told.
+        weight: of every position's error.
+    """
+
+    video: Float[Tensor, "b c t h w"]
+    origin: Float[Tensor, "b c h w"]
+    condition: Condition
+    weight: Float[Tensor, "b 1 t h w"]
+
+
+@dataclass(frozen=True)
+class Batcher:
+    """Makes batches of windows.
+
+    Attributes:
+        experiment: says what is told how often.
+        autoencoder: encodes perturbed masks.
+        no_text: hidden states of "", if there is a text encoder.
+        no_image: tokens of a mid-grey image, if there is an image encoder.
+        device: of the batches.
+    """
+
+    experiment: Experiment
+    autoencoder: Autoencoder
+    no_text: Float[Tensor, "s d"] | None
+    no_image: Float[Tensor, "n d"] | None
+    device: torch.device
+
+    def train(self, windows: Sequence[Window], generator: torch.Generator) -> Batch:
+        """Return a batch with perturbed masks and dropped conditions."""
+        u = torch.rand(len(windows), generator=generator)
+        p = self.experiment.dropout
+        perturbed = self._perturbed(windows, generator)
+        return self._batch(
+            windows,
+            generator,
+            without_text=u < 2 * p,
+            without_image=(p <= u) & (u < 3 * p),
+            masks_dropped=(p <= u) & (u < 2 * p),
+            perturbed=perturbed,
+        )
+
+    def plain(self, windows: Sequence[Window], generator: torch.Generator) -> Batch:
+        """Return a batch with nothing perturbed or dropped; stage 1's kind of goal is still drawn."""
+        none = torch.zeros(len(windows), dtype=torch.bool)
+        return self._batch(windows, generator, none, none, none, {})
+
+    def unconditional(self, condition: Condition) -> Condition:
+        """Return what guidance leads away from: the condition with everything dropped that dropout drops."""
+        channels = condition.beside.shape[1] // 2
+        first, masks = condition.beside.split(channels, 1)
+        everything = torch.ones(len(masks), dtype=torch.bool)
+        return Condition(
+            torch.cat([first, without_masks(masks, self.experiment.stage)], 1),
+            self._replaced(condition.text, self.no_text, everything),
+            self._replaced(condition.image, self.no_image, everything),
+            condition.fps,
+        )
+
+    def without_text(self, condition: Condition) -> Condition:
+        """Return the condition with the text dropped, for a guidance of its own for the rest."""
+        everything = torch.ones(len(condition.beside), dtype=torch.bool)
+        text = self._replaced(condition.text, self.no_text, everything)
+        return Condition(condition.beside, text, condition.image, condition.fps)
+
+    def _batch(
+        self,
+        windows: Sequence[Window],
+        generator: torch.Generator,
+        without_text: Bool[Tensor, "b"],
+        without_image: Bool[Tensor, "b"],
+        masks_dropped: Bool[Tensor, "b"],
+        perturbed: dict[int, Float[Tensor, "c t h w"]],
+    ) -> Batch:
+        stage = self.experiment.stage
+        labels = [window["labels"].numpy() for window in windows]
+        # Single precision first: autocast on a CPU cannot stack half precision.
+        told = default_collate([{name: _single(one[name]) for name in one if name != "labels"} for one in windows])
+        told = {name: value.to(self.device) for name, value in told.items()}
+        video, masks = told["video"], told["masks"]
+        if stage == "trajectory":
+            # Drawn for stage 2 too, a draw would be one that does nothing.
+            by_mask = torch.rand(len(windows), generator=generator) < self.experiment.goals
+            # The method gives a rollout one condition: a text or a goal mask.
+            without_text = without_text | by_mask
+            masks_dropped = masks_dropped | ~by_mask
+            slots = goal_slots(masks[:, :, 0], told["goal"], masks.shape[2])
+            target = masks
+        else:
+            # The method's stage 2 is told the first frame and the trajectory, and no text.
+            without_text = torch.ones_like(without_text)
+            slots = torch.stack([perturbed.get(row, one) for row, one in enumerate(masks)])
+            target = video
+        slots = torch.where(_like(masks_dropped, slots), without_masks(slots, stage), slots)
+        return Batch(
+            target,
+            target[:, :, 0],
+            Condition(
+                beside_first_frame(video[:, :, 0], slots),
+                self._replaced(told.get("text"), self.no_text, without_text),
+                self._replaced(told.get("image"), self.no_image, without_image),
+                told["fps"],
+            ),
+            torch.stack([loss_weight(one, self.experiment.weights, self.autoencoder.patch) for one in labels]).to(
+                self.device
+            ),
+        )
+
+    def _perturbed(self, windows: Sequence[Window], generator: torch.Generator) -> dict[int, Float[Tensor, "c t h w"]]:
+        """Return latents of perturbed masks by row, for the windows that are drawn."""
+        asked = self.experiment.perturbation
+        if asked is None:
+            return {}
+        drawn = torch.rand(len(windows), generator=generator) < asked.share
+        rng = np.random.default_rng(int(torch.randint(2**62, (), generator=generator)))
+        latents = {}
+        for row in drawn.nonzero().flatten().tolist():
+            changed = perturb(windows[row]["labels"].numpy(), rng, asked.kernels)
+            pixels = to_unit(encode_colours(changed))[None].to(self.device)
+            with torch.no_grad():
+                latents[row] = encode_video(self.autoencoder, pixels)[0].float()
+        return latents
+
+    def _replaced(self, tokens: Tensor | None, nothing: Tensor | None, where: Bool[Tensor, "b"]) -> Tensor | None:
+        if tokens is None:
+            return None
+        return torch.where(_like(where, tokens), nothing.to(tokens), tokens)
+
+
+def _like(rows: Bool[Tensor, "b"], like: Tensor) -> Bool[Tensor, "b ..."]:
+    return rows.to(like.device).view(-1, *[1] * (like.ndim - 1))
+
+
+def _single(value: Tensor | int) -> Tensor | int:
+    return value.float() if isinstance(value, Tensor) else value

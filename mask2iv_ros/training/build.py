@@ -1,0 +1,119 @@
+"""Where a training begins: the stage of a base model, widened for mask latents, or a small one from scratch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from mask2iv_ros.errors import Refused
+from mask2iv_ros.generator.checkpoint import Checkpoint, CheckpointConfig
+from mask2iv_ros.generator.sampler import Sampling
+from mask2iv_ros.generator.space_time import SpaceTimeUNet
+from mask2iv_ros.generator.stage import Stage
+from mask2iv_ros.training.experiment import Experiment
+from mask2iv_ros.training.freeze import choose_trained
+from mask2iv_ros.training.lora import Adapters
+from mask2iv_ros.training.order import seed_at
+
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """A stage before its training.
+
+    Attributes:
+        stage: with `requires_grad` set where it is trained.
+        sampling: that its checkpoint suggests.
+        adapters: in the denoiser, if it is trained by adapters.
+    """
+
+    stage: Stage
+    sampling: Sampling
+    adapters: Adapters | None = None
+
+    @property
+    def undecayed(self) -> frozenset[nn.Parameter]:
+        """Weights that the optimiser must not shrink."""
+        return self.adapters.undecayed if self.adapters else frozenset()
+
+
+def source_of(experiment: Experiment, base: CheckpointConfig) -> str | None:
+    """Return the base's stage whose weights the training begins with, None if it begins with random ones.
+
+    Raises:
+        Refused: the base has no stage to begin with.
+    """
+    if experiment.network is not None:
+        return None
+    for name in (experiment.stage, "base"):
+        if name in base.stages:
+            return name
+    raise Refused(
+        f"base {base.name!r} has no stage {experiment.stage!r} and no stage 'base' (it has "
+        f"{', '.join(base.stages) or 'none'}); expected a converted base model, or an experiment with a network"
+    )
+
+
+def begin(
+    experiment: Experiment, base: Checkpoint, source: str | None, scale: Float[Tensor, "c"], device: torch.device
+) -> Beginning:
+    """Return the stage to train.
+
+    Args:
+        experiment: see `Experiment`.
+        base: loaded with the stage `source`.
+        source: see `source_of`.
+        scale: of the change since the first frame, in this training's data.
+        device: of the stage.
+
+    Raises:
+        Refused: the base does not fit the experiment.
+    """
+    torch.manual_seed(seed_at(experiment.seed))
+    if "text" in experiment.conditions and base.text_encoder is None:
+        raise Refused(f"goals is {experiment.goals} and base {base.config.name!r} has no text encoder; expected 1.0")
+    if source is None:
+        stage = Stage(_small(experiment, base), experiment.schedule, scale=scale if experiment.change else None)
+        sampling, new_columns = experiment.sampling, 0
+    else:
+        stage, told = base.stages[source], base.config.stages[source]
+        if experiment.change != (told.scale is not None):
+            raise Refused(
+                f"change is {experiment.change} and stage {source!r} of {base.config.name!r} was trained with the "
+                f"opposite; expected {not experiment.change}"
+            )
+        if "text" in experiment.conditions and getattr(stage.denoiser.config, "text_width", True) is None:
+            raise Refused(f"goals is {experiment.goals} and stage {source!r} takes no text; expected 1.0")
+        wanted = 3 * base.autoencoder.channels
+        new_columns = wanted - stage.denoiser.config.in_channels
+        if new_columns:
+            stage.denoiser = stage.denoiser.widened(wanted)
+        stage.schedule = experiment.schedule or told.schedule
+        sampling = experiment.sampling or told.sampling
+    choose_trained(stage, experiment.trained)
+    stage.to(device)
+    adapters = None
+    if experiment.trained.lora is not None:
+        trained = experiment.trained
+        adapters = Adapters(stage.denoiser, trained.lora, new_columns, trained.freeze_time, _DTYPES[trained.weights])
+    return Beginning(stage, sampling, adapters)
+
+
+def _small(experiment: Experiment, base: Checkpoint) -> SpaceTimeUNet:
+    asked, channels = experiment.network, base.autoencoder.channels
+    text_width = base.text_encoder.model.config.hidden_size if "text" in experiment.conditions else None
+    network = SpaceTimeUNet(
+        in_channels=3 * channels,
+        out_channels=channels,
+        frames=experiment.data.windows.frames,
+        widths=asked.widths,
+        depth=asked.depth,
+        head_width=asked.head_width,
+        text_width=text_width,
+    )
+    # A third faster on a CPU, which is where it is trained.
+    return network.to(memory_format=torch.channels_last)
