@@ -1,4 +1,4 @@
-"""`mask2iv data`: makes training clips."""
+"""`mask2iv data`: makes clips, a LeRobot v3 dataset for each split."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
     sources = parser.add_subparsers(dest="source", metavar="SOURCE", required=True)
     metaworld = sources.add_parser("metaworld", help="scripted experts before the stand-in camera")
-    metaworld.add_argument("--out", type=Path, required=True, help="folder; finished files in it are kept")
+    metaworld.add_argument(
+        "--out", type=Path, required=True, help="folder of train, validation and test; clips in them are kept"
+    )
     metaworld.add_argument("--tasks", nargs="+", default=list(TASKS), metavar="TASK", help=", ".join(TASKS))
     metaworld.add_argument("--train", type=int, default=320, help="training clips per task (%(default)s)")
     metaworld.add_argument("--validation", type=int, default=20, help="validation clips per task (%(default)s)")

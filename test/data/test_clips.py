@@ -1,129 +1,97 @@
 import json
-from dataclasses import fields, replace
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from safetensors import safe_open
-from safetensors.numpy import save_file
 
-from mask2iv_ros.data.clips import Clip, load_clips, read_clips, save_clips
+from mask2iv_ros.data.clips import load_clips, write_clips
+from mask2iv_ros.data.tiny import tiny_clip, write_tiny_dataset
 from mask2iv_ros.errors import Refused
+from mask2iv_ros.export import DatasetWriter, read_provenance
 
 
-def clip(seed: int, task: str = "push", size: tuple[int, int] = (16, 24)) -> Clip:
-    rng = np.random.default_rng(seed)
-    return Clip(
-        video=rng.integers(0, 256, (3, *size, 3), np.uint8),
-        labels=rng.integers(0, 3, (3, *size), np.uint8),
-        goal_mask=rng.random(size) < 0.5,
-        task=task,
-        seed=seed,
-        instruction=f"{task} it",
-        fps=12.5,
-    )
+@pytest.fixture
+def folder(tmp_path: Path, tiny_root: Path) -> Path:
+    shutil.copytree(tiny_root, tmp_path / "train")
+    return tmp_path
 
 
-def rewrite(path: Path, tensors: dict[str, np.ndarray] | None = None, about: object = None) -> None:
-    """Replace some tensors of a file, or what it says about itself."""
-    with safe_open(path, "np") as file:
-        kept = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 not a dict
-        said = json.loads(file.metadata()["clips"])
-    for name, value in (tensors or {}).items():
-        kept[name] = value
-        if value is None:
-            del kept[name]
-    save_file(kept, path, metadata={"clips": json.dumps(said if about is None else about)})
+def test_clips_come_back_as_they_were(folder: Path):
+    loaded = load_clips(folder, "train")
+    assert len(loaded) == 4
+    for before, after in zip(map(tiny_clip, range(4)), loaded, strict=True):
+        for name in ("task", "seed", "instruction", "fps"):
+            assert getattr(after, name) == getattr(before, name)
+            assert type(getattr(after, name)) is type(getattr(before, name))
+        np.testing.assert_array_equal(after.labels, before.labels)
+        np.testing.assert_array_equal(after.goal_mask, before.goal_mask)
+        # Visually lossless, and the frames in their order: the square moves by pixels from one to the next.
+        assert np.mean((after.video.astype(float) - before.video) ** 2) < 10
 
 
-def test_clips_come_back_as_they_were(tmp_path: Path):
-    clips = [clip(3), clip(5)]
-    save_clips(tmp_path / "push-train-000000.safetensors", clips)
-    loaded = load_clips(tmp_path, "train")
-    assert len(loaded) == 2
-    for before, after in zip(clips, loaded, strict=True):
-        for field in fields(Clip):
-            one, other = getattr(before, field.name), getattr(after, field.name)
-            assert type(one) is type(other)
-            np.testing.assert_array_equal(one, other)
-            if isinstance(one, np.ndarray):
-                assert one.dtype == other.dtype
-    assert [path.name for path in tmp_path.iterdir()] == ["push-train-000000.safetensors"]
-
-
-def test_a_split_is_loaded_alone_task_by_task_and_seed_by_seed(tmp_path: Path):
-    for name, seeds in (
-        ("push-train-000020", [20, 21]),
-        ("push-train-000000", [0, 1]),
-        ("plate-slide-train-000000", [0, 1, 2]),
-        ("push-test-000000", [9]),
-    ):
-        task = name.rsplit("-", 2)[0]
-        save_clips(tmp_path / f"{name}.safetensors", [clip(seed, task) for seed in seeds])
-    found = [(one.task, one.seed) for one in load_clips(tmp_path, "train")]
-    assert found == [("plate-slide", 0), ("plate-slide", 1), ("plate-slide", 2)] + [("push", n) for n in (0, 1, 20, 21)]
-    limited = [(one.task, one.seed) for one in load_clips(tmp_path, "train", limit_per_task=3)]
-    assert limited == [
-        ("plate-slide", 0),
-        ("plate-slide", 1),
-        ("plate-slide", 2),
-        ("push", 0),
-        ("push", 1),
-        ("push", 20),
+def test_a_split_is_loaded_task_by_task_and_seed_by_seed(tmp_path: Path):
+    order = [("push", 9), ("coffee-push", 1), ("push", 10), ("coffee-push", 0)]
+    write_clips(tmp_path / "test", [replace(tiny_clip(seed), task=task) for task, seed in order])
+    assert [(one.task, one.seed) for one in load_clips(tmp_path, "test")] == [
+        ("coffee-push", 0),
+        ("coffee-push", 1),
+        ("push", 9),
+        ("push", 10),
     ]
+    assert [(one.task, one.seed) for one in load_clips(tmp_path, "test", 1)] == [("coffee-push", 0), ("push", 9)]
     with pytest.raises(Refused, match=r"no validation clips.*mask2iv data"):
         load_clips(tmp_path, "validation")
 
 
-@pytest.mark.parametrize(
-    "clips", [[], [clip(0), clip(1, "other")], [clip(0), clip(1, size=(8, 8))], [clip(0), replace(clip(1), fps=3.0)]]
-)
-def test_clips_of_several_kinds_do_not_go_into_one_file(tmp_path: Path, clips: list[Clip]):
-    with pytest.raises(Refused, match="expected one task, fps, length and size"):
-        save_clips(tmp_path / "push-train-000000.safetensors", clips)
+def test_clips_say_that_nobody_imagined_them(tiny_root: Path):
+    assert read_provenance(tiny_root) == []
+    known = read_provenance(tiny_root, imagined_only=False)
+    assert [(one.id, one.seed, one.imagined) for one in known] == [(f"slide-{n}", n, False) for n in range(4)]
+
+
+def test_lerobot_reads_them(tiny_root: Path):
+    from lerobot.datasets import LeRobotDataset
+
+    dataset = LeRobotDataset("mask2iv/clips", root=tiny_root, video_backend="pyav")
+    assert (dataset.num_episodes, len(dataset), dataset.fps) == (4, 16, 10)
+    item = dataset[5]
+    assert item["task"] == "push the square a little to the left"
+    assert not item["imagined"]
+    np.testing.assert_allclose(item["observation.images.front"].permute(1, 2, 0) * 255, tiny_clip(1).video[1], atol=20)
+
+
+def test_a_rate_that_is_no_whole_number_is_refused(tmp_path: Path):
+    with pytest.raises(Refused, match=r"a clip has 12\.5 fps; LeRobot datasets hold whole numbers only"):
+        write_clips(tmp_path / "train", [replace(tiny_clip(0), fps=12.5)])
     assert not list(tmp_path.iterdir())
 
 
-def test_files_of_different_sizes_are_not_loaded_together(tmp_path: Path):
-    save_clips(tmp_path / "a-train-000000.safetensors", [clip(0)])
-    save_clips(tmp_path / "b-train-000000.safetensors", [clip(0, size=(8, 8))])
-    with pytest.raises(Refused, match=r"b-train-000000.*\(3, 8, 8\).*expected \(3, 16, 24\)"):
-        load_clips(tmp_path, "train")
+def test_a_dataset_without_ids_is_refused(folder: Path):
+    path = folder / "train/meta/info.json"
+    info = json.loads(path.read_text())
+    del info["features"]["mask2iv.id"]
+    path.write_text(json.dumps(info))
+    with pytest.raises(Refused, match="train has 4 episodes and ids of 0; expected one of each"):
+        load_clips(folder, "train")
 
 
-@pytest.mark.parametrize("size", [0, 7, 200, -1])
-def test_a_torn_file_is_refused(tmp_path: Path, size: int):
-    path = tmp_path / "push-train-000000.safetensors"
-    save_clips(path, [clip(0)])
-    path.write_bytes(path.read_bytes()[:size])
-    with pytest.raises(Refused, match=r"push-train-000000.* is not a file of clips"):
-        load_clips(tmp_path, "train")
+def test_clips_of_several_lengths_are_not_loaded_together(folder: Path):
+    write_clips(folder / "longer", [tiny_clip(8, frames=6)])
+    with DatasetWriter(folder / "train") as writer:
+        writer.adopt(folder / "longer")
+    with pytest.raises(Refused, match=r"episode 4 of .*train has 6 frames .*as many frames as the episodes before it"):
+        load_clips(folder, "train")
 
 
-@pytest.mark.parametrize(
-    ("tensors", "about"),
-    [
-        ({"labels": None}, None),
-        ({"labels": np.zeros((1, 2, 16, 24), np.uint8)}, None),
-        ({"labels": np.full((1, 3, 16, 24), 7, np.uint8)}, None),
-        ({"video": np.zeros((1, 3, 16, 24, 3), np.float32)}, None),
-        ({"video": np.zeros((1, 3, 16, 24), np.uint8)}, None),
-        ({"goal_mask": np.zeros((1, 8, 24), np.uint8)}, None),
-        ({"seed": np.zeros(2, np.int64)}, None),
-        ({name: np.zeros((0, 3, 16, 24, 3), np.uint8) for name in ("video",)}, None),
-        ({}, ["a list"]),
-        ({}, {"task": "push"}),
-        ({}, {"task": "push", "instruction": "", "fps": "quick"}),
-    ],
-)
-def test_a_foreign_file_is_refused(tmp_path: Path, tensors: dict, about: object):
-    path = tmp_path / "push-train-000000.safetensors"
-    save_clips(path, [clip(0)])
-    rewrite(path, tensors, about)
-    with pytest.raises(Refused, match=r"push-train-000000.* is not a file of clips"):
-        read_clips(path)
-
-
-def test_a_file_that_is_not_there_is_refused(tmp_path: Path):
-    with pytest.raises(Refused, match=r"none\.safetensors is not a file of clips"):
-        read_clips(tmp_path / "none.safetensors")
+def test_a_finished_dataset_is_adopted_once_and_only_if_it_fits(folder: Path):
+    write_tiny_dataset(folder / "again", clips=1)
+    write_clips(folder / "larger", [tiny_clip(8, (48, 48))])
+    with DatasetWriter(folder / "train") as writer:
+        with pytest.raises(Refused, match=r"'slide-0' of .*again is taken"):
+            writer.adopt(folder / "again")
+        with pytest.raises(Refused, match=r"larger has frames of \(48, 48\) at 10 fps; .*train has \(32, 48\) at 10"):
+            writer.adopt(folder / "larger")
+        assert writer.episodes == 4
+    assert len(load_clips(folder, "train")) == 4
