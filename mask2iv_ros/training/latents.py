@@ -4,9 +4,9 @@ Beside a dataset `name` lies the folder `name.latents`. Each encoder has a folde
 there, named by a hash of its weights and configuration (and of the size of the images), so another text
 encoder does not cost another pass of the autoencoder:
 
-    video-<key>/000012.safetensors   video, masks, object: t c h w, half precision; goal: c h w; labels, seen
-    image-<key>/000012.safetensors   image: tokens of frames 0, every, 2 every, ...: k n d, half precision
-    text-<key>/<hash>.safetensors    text: hidden states: s d, half precision
+    <camera>/video-<key>/000012.safetensors   video, masks, object: t c h w, half precision; goal: c h w; labels, seen
+    <camera>/image-<key>/000012.safetensors   image: tokens of frames 0, every, 2 every, ...: k n d, half precision
+    text-<key>/<hash>.safetensors             text: hidden states: s d, half precision
 
 A file says of which pixels and times it was made and is used only while they are the same. It
 is written whole or not at all, so a killed encoding goes on where it was.
@@ -20,7 +20,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -148,9 +148,9 @@ def encode_dataset(
         dataset.fps,
         size,
         every,
-        base / f"video-{_key(autoencoder, size)}",
+        base / dataset.camera / f"video-{_key(autoencoder, size)}",
         text_encoder and base / f"text-{_key(text_encoder)}",
-        image_encoder and base / f"image-{_key(image_encoder, size, every)}",
+        image_encoder and base / dataset.camera / f"image-{_key(image_encoder, size, every)}",
     )
     try:
         for folder in (latents.video_folder, latents.text_folder, latents.image_folder):
@@ -244,7 +244,7 @@ def _text_name(text: str) -> str:
     return f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.safetensors"
 
 
-@cache
+@lru_cache(1024)
 def _text(path: Path) -> Float[Tensor, "s d"]:
     with _reading(path) as file:
         return file.get_tensor("text")
