@@ -94,6 +94,9 @@ def begin(
             stage.denoiser = stage.denoiser.widened(wanted)
         stage.schedule = experiment.schedule or told.schedule
         sampling = experiment.sampling or told.sampling
+    if isinstance(stage.denoiser, SpaceTimeUNet):
+        # A third faster on a CPU, which is where it is trained.
+        stage.denoiser.to(memory_format=torch.channels_last)
     choose_trained(stage, experiment.trained)
     stage.to(device)
     adapters = None
@@ -106,7 +109,7 @@ def begin(
 def _small(experiment: Experiment, base: Checkpoint) -> SpaceTimeUNet:
     asked, channels = experiment.network, base.autoencoder.channels
     text_width = base.text_encoder.model.config.hidden_size if "text" in experiment.conditions else None
-    network = SpaceTimeUNet(
+    return SpaceTimeUNet(
         in_channels=3 * channels,
         out_channels=channels,
         frames=experiment.data.windows.frames,
@@ -115,5 +118,3 @@ def _small(experiment: Experiment, base: Checkpoint) -> SpaceTimeUNet:
         head_width=asked.head_width,
         text_width=text_width,
     )
-    # A third faster on a CPU, which is where it is trained.
-    return network.to(memory_format=torch.channels_last)
