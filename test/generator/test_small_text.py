@@ -22,3 +22,9 @@ def test_the_same_texts_and_seed_make_the_same_encoder():
 def test_words_never_seen_are_taken_too():
     strange = small_text_encoder(TEXTS, width=16, vocabulary=300).encode(["schiebe den Würfel 🤖"])
     assert strange.isfinite().all()
+
+
+def test_a_text_too_long_keeps_its_beginning():
+    encoder = small_text_encoder(TEXTS, width=16, vocabulary=300, longest=8)
+    long = "push the puck " * 8
+    assert torch.equal(encoder.ids([long + "left"]), encoder.ids([long + "right"]))

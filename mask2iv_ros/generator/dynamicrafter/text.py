@@ -41,7 +41,8 @@ class ClipTextEncoder:
                 _log.warning(
                     "%d tokens are more than the encoder's %d: text cut after %r", len(ids), length, kept[-40:]
                 )
-                ids = [*ids[: length - 1], ids[-1]]
+                ends = ids[-1] == self.tokenizer.eos_token_id
+                ids = [*ids[: length - 1], ids[-1] if ends else ids[length - 1]]
             row[: len(ids)] = torch.tensor(ids)
         return rows
 
