@@ -7,6 +7,7 @@ import shutil
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
 from dataclasses import dataclass
 from multiprocessing import get_context, parent_process
@@ -86,10 +87,21 @@ def build(settings: MetaWorldClips, workers: int = 1) -> int:
 
     Raises:
         Refused: the folder has clips of another size, length or rate, another process builds
-            there, or `workers` < 1.
+            there, it cannot be written, a worker dies, or `workers` < 1.
     """
     if workers < 1:
         raise Refused(f"workers is {workers}; expected at least 1")
+    try:
+        return _build(settings, workers)
+    except OSError as error:
+        raise Refused(
+            f"{settings.out} cannot be written ({error}); expected room there; finished clips are kept"
+        ) from error
+    except BrokenProcessPool as error:
+        raise Refused(f"one of {workers} workers died; use fewer if memory ran out; finished clips are kept") from error
+
+
+def _build(settings: MetaWorldClips, workers: int) -> int:
     with ExitStack() as stack:
         writers = {
             split: stack.enter_context(DatasetWriter(settings.out / split)) for split, count in settings.clips if count
@@ -97,6 +109,7 @@ def build(settings: MetaWorldClips, workers: int = 1) -> int:
         for split, writer in writers.items():
             _adopt_finished(writer, _shards(settings, split))
             _require_same_kind(settings, writer)
+            _shards(settings, split).mkdir()
         jobs = [
             job for split, count in settings.clips if count for job in _jobs(settings, split, count, writers[split])
         ]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mask2iv_ros.data.clips import load_clips, write_clips
-from mask2iv_ros.data.tiny import tiny_clip, write_tiny_dataset
+from mask2iv_ros.data.tiny import tiny_clip
 from mask2iv_ros.errors import Refused
 from mask2iv_ros.export import DatasetWriter, read_provenance
 
@@ -83,15 +83,3 @@ def test_clips_of_several_lengths_are_not_loaded_together(folder: Path):
         writer.adopt(folder / "longer")
     with pytest.raises(Refused, match=r"episode 4 of .*train has 6 frames .*as many frames as the episodes before it"):
         load_clips(folder, "train")
-
-
-def test_a_finished_dataset_is_adopted_once_and_only_if_it_fits(folder: Path):
-    write_tiny_dataset(folder / "again", clips=1)
-    write_clips(folder / "larger", [tiny_clip(8, (48, 48))])
-    with DatasetWriter(folder / "train") as writer:
-        with pytest.raises(Refused, match=r"'slide-0' of .*again is taken"):
-            writer.adopt(folder / "again")
-        with pytest.raises(Refused, match=r"larger has frames of \(48, 48\) at 10 fps; .*train has \(32, 48\) at 10"):
-            writer.adopt(folder / "larger")
-        assert writer.episodes == 4
-    assert len(load_clips(folder, "train")) == 4

@@ -167,6 +167,12 @@ def test_settings_out_of_range_are_refused(tmp_path: Path, change: dict):
         settings(tmp_path, **change)
 
 
+def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path):
+    (tmp_path / ".train.shards").write_text("in the way")
+    with pytest.raises(Refused, match=r"cannot be written .*File exists.*finished clips are kept"):
+        build(settings(tmp_path))
+
+
 def test_no_workers_are_refused(tmp_path: Path):
     with pytest.raises(Refused, match="workers is 0; expected at least 1"):
         build(settings(tmp_path), workers=0)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mask2iv_ros.errors import Refused
-from mask2iv_ros.export import DatasetWriter, ExportSettings, exchange, read_provenance
+from mask2iv_ros.export import DatasetWriter, ExportSettings, exchange, read_provenance, shard
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -276,3 +276,36 @@ def test_kills_at_random_moments_lose_nothing(bench_script, tmp_path):
     assert result["rollouts accepted"] > 0
     assert result["rollouts accepted"] == result["episodes in the dataset"]
     assert len(read_provenance(tmp_path / "dataset")) == result["episodes in the dataset"]
+
+
+def test_a_finished_dataset_is_adopted_once_and_only_if_it_fits(dataset, tmp_path, make_rollout, load):
+    for name, rollout in (
+        ("more", make_rollout(2)),
+        ("again", make_rollout(1)),
+        ("larger", make_rollout(3, size=(96, 96))),
+        ("slower", make_rollout(3, fps=4.0)),
+    ):
+        shard.write_shard([rollout], tmp_path / name, ExportSettings(), imagined=False)
+    with DatasetWriter(dataset) as writer:
+        writer.adopt(tmp_path / "more")
+        with pytest.raises(Refused, match=r"'rollout-1' of .*again is taken"):
+            writer.adopt(tmp_path / "again")
+        with pytest.raises(Refused, match=r"larger has frames of \(96, 96\) at 8 fps; dataset .* has \(64, 96\) at 8"):
+            writer.adopt(tmp_path / "larger")
+        with pytest.raises(Refused, match=r"slower has frames of \(64, 96\) at 4 fps"):
+            writer.adopt(tmp_path / "slower")
+        assert writer.episodes == 3
+        assert [(one.episode, one.imagined) for one in writer.written.values()] == [(0, True), (1, True), (2, False)]
+    with pytest.raises(Refused, match="is closed"):
+        writer.adopt(tmp_path / "slower")
+    assert [one.id for one in read_provenance(dataset)] == ["rollout-0", "rollout-1"]
+    assert [one.id for one in read_provenance(dataset, imagined_only=False)] == ["rollout-0", "rollout-1", "rollout-2"]
+    assert load(dataset)[2 * 8 + 1]["mask2iv.id"] == "rollout-2"
+
+
+def test_the_first_finished_dataset_becomes_the_dataset(tmp_path, make_rollout, load):
+    shard.write_shard([make_rollout(0)], tmp_path / "first", ExportSettings())
+    with DatasetWriter(tmp_path / "dataset") as writer:
+        writer.adopt(tmp_path / "first")
+        assert writer.append([make_rollout(1)]) == [1]
+    assert load(tmp_path / "dataset").num_episodes == 2
