@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
@@ -89,6 +91,12 @@ class SpaceTimeUNet(ModelMixin, ConfigMixin):
             for block in self.up[level]:
                 x = block(x, embedding, frames, text)
         return rearrange(self.leave(x), "(b t) c h w -> b c t h w", t=frames)
+
+    def temporal_layers(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """Yield names and parameters of temporal attention, which stage 1 can keep as it is (method, stage 1)."""
+        for name, parameter in self.named_parameters():
+            if ".time." in name or name.endswith(".position"):
+                yield name, parameter
 
 
 class _Block(nn.Module):

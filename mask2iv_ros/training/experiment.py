@@ -134,7 +134,7 @@ class Optimiser:
     decay: float = 0.01
     clip: float = 1.0
     average: float | None = None
-    precision: Literal["no", "bf16", "fp16"] = "no"
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     checkpointing: bool = False
 
     def __post_init__(self) -> None:
@@ -225,6 +225,10 @@ class Experiment:
             raise Refused(f"goals is {self.goals} for stage video; expected none, as stage 2 is told a trajectory")
         if self.stage == "trajectory" and self.perturbation is not None:
             raise Refused("perturbation is given for stage trajectory; expected none, as only stage 2 is told masks")
+        if self.trained.weights != "fp32" and self.optimiser.precision != self.trained.weights:
+            raise Refused(
+                f"trained.weights is {self.trained.weights} with precision {self.optimiser.precision}; expected one"
+            )
         if self.network is not None:
             if self.schedule is None or self.sampling is None:
                 raise Refused("network is given without schedule or sampling; expected both, as no base has them")

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from diffusers.training_utils import EMAModel
 from jaxtyping import Float
 from torch import Tensor
@@ -301,10 +302,13 @@ def accelerator_for(experiment: Experiment, device: str = "auto") -> Accelerator
     Raises:
         Refused: the precision needs a GPU that is not there.
     """
-    try:
-        return Accelerator(mixed_precision=experiment.optimiser.precision, cpu=device == "cpu")
-    except ValueError as error:
-        raise Refused(f"precision is {experiment.optimiser.precision!r} ({error}); expected no or bf16") from error
+    asked = experiment.optimiser.precision
+    # One state a process is accelerate's rule, which would hold a second training to the first one's precision.
+    AcceleratorState._reset_state()
+    accelerator = Accelerator(mixed_precision="no" if asked == "fp32" else asked, cpu=device == "cpu")
+    if asked == "fp16" and accelerator.device.type == "cpu":
+        raise Refused("precision is fp16 on a CPU; expected fp32 or bf16")
+    return accelerator
 
 
 @torch.no_grad()

@@ -47,9 +47,12 @@ class Adapters:
             if isinstance(module, nn.Linear) and name.removesuffix(".0").split(".")[-1] in _PROJECTIONS
             if name not in kept
         ]
-        denoiser.to(dtype)
+        nn.Module.to(denoiser, dtype)  # diffusers' own warns of an empty list of exceptions
         self.config = LoraConfig(r=rank, lora_alpha=rank, target_modules=targets)
         inject_adapter_in_model(self.config, denoiser)
+        for parameter in denoiser.parameters():
+            if parameter.requires_grad:
+                parameter.data = parameter.data.float()  # small steps vanish in less
         self.entry = denoiser.get_submodule("conv_in" if hasattr(denoiser, "conv_in") else "entry")
         if new_columns:
             self.entry.float().requires_grad_(True)
@@ -63,7 +66,7 @@ class Adapters:
 
     def merge(self) -> None:
         """Add the adapters to the weights and take them out, which leaves the plain denoiser, in single precision."""
-        self.denoiser.float()
+        nn.Module.float(self.denoiser)
         layers = {name: one for name, one in self.denoiser.named_modules() if isinstance(one, BaseTunerLayer)}
         for name, layer in layers.items():
             layer.merge()

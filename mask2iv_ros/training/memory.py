@@ -20,7 +20,7 @@ def too_little_memory(experiment: Experiment, micro: int, device: torch.device) 
         for way, open_ in (
             ("optimiser.micro=1", micro > 1),
             ("optimiser.checkpointing=true", not asked.checkpointing),
-            ("optimiser.precision=bf16", asked.precision == "no"),
+            ("optimiser.precision=bf16", asked.precision == "fp32"),
             ("optimiser.average=null", asked.average is not None),
             ("trained.lora=32", experiment.trained.lora is None and experiment.network is None),
             ("trained.weights=bf16", experiment.trained.lora is not None and experiment.trained.weights == "fp32"),
