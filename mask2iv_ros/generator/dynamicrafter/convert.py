@@ -72,14 +72,15 @@ def convert(
         raise Refused(f"layout is {layout!r}; accepted are auto, {', '.join(LAYOUTS)}")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise Refused(f"{out} exists; expected the name of a new folder")
+    out = out.absolute()
     source = Source(checkpoint)
     settings = settings_of(source.shapes)
     buffers = source.read(name for name in SCHEDULE_BUFFERS if name in source.shapes)
     chosen = recognise(source.shapes, buffers) if layout == "auto" else LAYOUTS[layout]
-    schedule, said = schedule_of(chosen, buffers)
     models = build(settings, chosen)
     placed = places(models)
     unused = check_keys(source, placed, models)
+    schedule, said = schedule_of(chosen, buffers)
     config = CheckpointConfig(
         name=out.name,
         frames=settings["projector"]["tokens"] // IMAGE_TOKENS,
@@ -88,6 +89,11 @@ def convert(
         stages={STAGE: StageConfig(schedule, chosen.sampling)},
     )
     tokenizer = clip_tokenizer(settings["text_encoder"]["max_position_embeddings"])
+    vocabulary = settings["text_encoder"]["vocab_size"]
+    if vocabulary != len(tokenizer):
+        said.append(
+            f"its text encoder knows {vocabulary} tokens and CLIP's tokenizer makes {len(tokenizer)}: they do not fit"
+        )
     read = _reader(source, placed, on_written)
     with _written_whole(out) as work:
         parts = {}
@@ -121,9 +127,9 @@ def check_keys(
     wrong = differences(expected, known)
     if wrong:
         raise Refused(f"{source.path} does not have the keys of its layout: {wrong}")
-    numbers = [name for name in placed if not source.dtypes[name].is_floating_point]
-    if numbers:
-        raise Refused(f"{source.path} has weights that are no floating-point numbers: {', '.join(numbers)}")
+    wholes = [name for name in placed if name not in source.numbers]
+    if wholes:
+        raise Refused(f"{source.path} has weights that are no floating-point numbers: {', '.join(wholes)}")
     return {name: why for name, why in others.items() if why is not None}
 
 

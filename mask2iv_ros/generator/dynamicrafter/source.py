@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pickle
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -27,7 +28,7 @@ class Source:
     Attributes:
         path: the file.
         shapes: of every tensor, by its name as the 512 layout has it, wrappers taken off.
-        dtypes: of every tensor.
+        numbers: the names of those tensors that hold floating-point numbers.
 
     Raises:
         Refused: the file is torn, holds code or other things than tensors, or does not exist.
@@ -35,30 +36,45 @@ class Source:
 
     def __init__(self, path: Path):
         self.path = path
-        tensors = self._open(None)
-        strays = [name for name, tensor in tensors.items() if not isinstance(tensor, Tensor)]
-        if strays or not tensors:
-            found = f"{len(strays)} entries that are none, such as {strays[0]!r}" if strays else "no entries"
-            raise Refused(f"{path} is no state dict but has {found}; expected tensors by name")
-        self._names = {canonical(name): name for name in tensors}
-        if len(self._names) < len(tensors):
-            twice = sorted(set(tensors) - set(self._names.values()))
+        with self._refusing():
+            found = dict(self._describe())
+        if not found:
+            raise Refused(f"{path} is an empty state dict; expected tensors by name")
+        self._stored = {canonical(name): name for name in found}
+        if len(self._stored) < len(found):
+            twice = sorted(found.keys() - set(self._stored.values()))
             raise Refused(f"{path} has tensors twice, once under an old name: {', '.join(twice)}")
-        self.shapes = {name: tuple(tensors[stored].shape) for name, stored in self._names.items()}
-        self.dtypes = {name: tensors[stored].dtype for name, stored in self._names.items()}
+        self.shapes = {name: found[stored][0] for name, stored in self._stored.items()}
+        self.numbers = {name for name, stored in self._stored.items() if found[stored][1]}
 
     def read(self, names: Iterable[str]) -> dict[str, Tensor]:
-        """Return some tensors; they are pages of the file, which memory has only while they are used."""
-        wanted = {self._names[name]: name for name in names}
-        tensors = self._open(wanted)
-        return {name: tensors[stored] for stored, name in wanted.items()}
+        """Return some tensors; they are pages of the file, which memory has only while they are used.
 
-    def _open(self, wanted: Iterable[str] | None) -> dict[str, Tensor]:
-        read: Callable[..., dict[str, Tensor]] = (
-            _read_safetensors if self.path.suffix == ".safetensors" else _read_pickled
-        )
+        Raises:
+            Refused: the file is no longer what it was.
+        """
+        with self._refusing():
+            if self.path.suffix == ".safetensors":
+                with safe_open(self.path, "pt") as file:
+                    return {name: file.get_tensor(self._stored[name]) for name in names}
+            tensors = _unpickle(self.path)
+            return {name: tensors[self._stored[name]] for name in names}
+
+    def _describe(self) -> Iterator[tuple[str, tuple[tuple[int, ...], bool]]]:
+        if self.path.suffix == ".safetensors":
+            with safe_open(self.path, "pt") as file:
+                for name in file.keys():  # noqa: SIM118 it is no mapping
+                    about = file.get_slice(name)
+                    yield name, (tuple(about.get_shape()), about.get_dtype().startswith(("F", "BF")))
+        else:
+            for name, tensor in _unpickle(self.path).items():
+                yield name, (tuple(tensor.shape), tensor.is_floating_point())
+
+    @contextmanager
+    def _refusing(self) -> Iterator[None]:
+        """Say in one sentence why the file cannot be read."""
         try:
-            return read(self.path, wanted)
+            yield
         except Refused:
             raise
         except OSError as error:
@@ -77,20 +93,21 @@ class Source:
             ) from error
 
 
-def _read_safetensors(path: Path, wanted: Iterable[str] | None) -> dict[str, Tensor]:
-    with safe_open(path, "pt") as file:
-        return {name: file.get_tensor(name) for name in (file.keys() if wanted is None else wanted)}
-
-
-def _read_pickled(path: Path, wanted: Iterable[str] | None) -> dict[str, Tensor]:
+def _unpickle(path: Path) -> dict[str, Tensor]:
     found = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
     if isinstance(found, dict) and isinstance(found.get("state_dict"), dict):
         found = found["state_dict"]
     elif isinstance(found, dict) and isinstance(found.get("module"), dict):
         found = _unwrapped(path, found["module"])
-    if not isinstance(found, dict) or not all(isinstance(name, str) for name in found):
+    if not isinstance(found, dict):
         raise Refused(f"{path} is no state dict but a {type(found).__name__}; expected tensors by name")
-    return dict(found)
+    strays = [name for name, tensor in found.items() if not (isinstance(name, str) and isinstance(tensor, Tensor))]
+    if strays:
+        raise Refused(
+            f"{path} is no state dict: {len(strays)} entries such as {str(strays[0])[:80]!r} are no tensors with a "
+            "name; expected tensors by name"
+        )
+    return found
 
 
 def _unwrapped(path: Path, found: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -100,4 +117,4 @@ def _unwrapped(path: Path, found: dict[str, Tensor]) -> dict[str, Tensor]:
             f"{path} is wrapped as DeepSpeed does, but its keys begin differently ({', '.join(sorted(prefixes)[:3])}); "
             f"expected one prefix of {_WRAPPED} characters"
         )
-    return {name[_WRAPPED:]: tensor for name, tensor in found.items()}
+    return {str(name)[_WRAPPED:]: tensor for name, tensor in found.items()}

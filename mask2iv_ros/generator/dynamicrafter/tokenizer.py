@@ -12,7 +12,7 @@ from transformers.convert_slow_tokenizer import bytes_to_unicode
 from mask2iv_ros.errors import Refused
 
 _VOCABULARY = "bpe_simple_vocab_16e6.txt.gz"
-_WORDS = 49152  # without start and end of text
+_WORDS = 49406  # without start and end of text
 
 
 def clip_tokenizer(length: int = 77) -> CLIPTokenizer:
@@ -34,7 +34,9 @@ def clip_tokenizer(length: int = 77) -> CLIPTokenizer:
             "pip install 'mask2iv_ros[convert]'"
         )
     packed = Path(package.submodule_search_locations[0]) / _VOCABULARY
-    lines = gzip.decompress(packed.read_bytes()).decode().splitlines()
+    lines = (
+        gzip.decompress(packed.read_bytes()).decode().split("\n")
+    )  # not splitlines: some words hold other line breaks
     letters = list(bytes_to_unicode().values())
     merges = [tuple(line.split()) for line in lines[1 : 1 + _WORDS - 2 * len(letters)]]
     words = [*letters, *(f"{letter}</w>" for letter in letters), *map("".join, merges)]
