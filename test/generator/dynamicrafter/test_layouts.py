@@ -92,3 +92,9 @@ def test_a_schedule_of_no_known_kind_is_refused(change: Callable[[dict[str, Tens
 def test_a_256_model_cannot_end_in_pure_noise():
     with pytest.raises(Refused, match='"epsilon" says nothing where the signal is gone'):
         schedule_of(LAYOUTS["256"], buffers(NoiseSchedule(rescale=None)))
+
+
+def test_a_floor_in_half_precision_is_the_layouts_own():
+    layout = LAYOUTS["512"]
+    held = {"scale_arr": torch.from_numpy(layout.schedule.scale).to(torch.bfloat16)}
+    assert schedule_of(layout, held) == (layout.schedule, [])
