@@ -18,6 +18,7 @@ VERBS = {
     "convert": "make a checkpoint of a DynamiCrafter checkpoint",
     "train": "train a checkpoint from clips",
     "evaluate": "measure a checkpoint on held-out clips against baselines",
+    "bench": "seconds, TFLOP/s and memory of every part",
 }
 
 

@@ -25,8 +25,8 @@ class ClipImageEncoder:
     @torch.no_grad()
     def encode(self, image: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b n d"]:
         """See `ImageEncoder`; an image of zeros (mid-grey) is the reference's unconditional one."""
-        pixels = preprocess(image.to(self.model.device), self.model.config.image_size)
-        return self.model(pixels.to(self.model.dtype)).last_hidden_state
+        pixels = preprocess(image, self.model.config.image_size)
+        return self.model(pixels.to(self.model.device, self.model.dtype)).last_hidden_state
 
 
 def preprocess(image: Float[Tensor, "b 3 h w"], side: int = 224) -> Float[Tensor, "b 3 side side"]:
