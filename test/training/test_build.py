@@ -1,0 +1,94 @@
+from dataclasses import replace
+
+import pytest
+import torch
+
+from mask2iv_ros.errors import Refused
+from mask2iv_ros.generator import checkpoint as checkpoints
+from mask2iv_ros.generator.sampler import Sampling
+from mask2iv_ros.generator.schedule import NoiseSchedule
+from mask2iv_ros.training.build import begin, source_of
+
+CPU, SCALE = torch.device("cpu"), torch.full((8,), 0.5)
+
+
+def test_a_network_begins_with_random_weights_that_the_seed_decides(small, tiny_experiment):
+    asked = tiny_experiment("trajectory")
+    one, again, other = (
+        begin(tiny_experiment("trajectory", seed=seed), small.base, None, SCALE, CPU).stage for seed in (0, 0, 1)
+    )
+    weights = [stage.denoiser.entry.weight for stage in (one, again, other)]
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+    assert torch.equal(one.scale, SCALE)
+    assert one.schedule == asked.schedule
+    assert all(parameter.requires_grad for parameter in one.parameters())
+
+
+@pytest.mark.parametrize(
+    ("stage", "goals", "width"), [("trajectory", 0.5, 16), ("trajectory", 1.0, None), ("video", None, None)]
+)
+def test_a_network_takes_text_if_windows_are_told_one(small, tiny_experiment, stage: str, goals: float | None, width):
+    beginning = begin(tiny_experiment(stage, goals=goals), small.base, None, SCALE, CPU)
+    assert beginning.stage.denoiser.config.text_width == width
+
+
+def test_a_base_model_is_widened_without_changing_what_it_does(full, base_experiment):
+    base = full.base.stages["base"]
+    before = {name: tensor.clone() for name, tensor in base.state_dict().items()}
+    beginning = begin(base_experiment("video"), full.base, "base", SCALE[:4], CPU)
+    weight = beginning.stage.denoiser.conv_in.weight
+    assert torch.equal(weight[:, :8], before.pop("denoiser.conv_in.weight"))
+    assert weight.shape[1] == 12
+    assert not weight[:, 8:].any()
+    after = beginning.stage.state_dict()
+    assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
+    assert (beginning.stage.schedule, beginning.sampling) == (NoiseSchedule(), Sampling(steps=2))
+    assert beginning.stage.scale is None
+    assert beginning.undecayed == frozenset()
+
+
+def test_the_experiments_schedule_and_sampling_go_before_the_bases(full, base_experiment):
+    schedule, sampling = NoiseSchedule(rescale=0.3), Sampling(steps=7)
+    asked = base_experiment("video")
+    beginning = begin(replace(asked, schedule=schedule, sampling=sampling), full.base, "base", SCALE[:4], CPU)
+    assert (beginning.stage.schedule, beginning.sampling) == (schedule, sampling)
+
+
+def test_a_stage_is_trained_further_with_its_own_scale(small_base, tiny_experiment):
+    base = checkpoints.load(small_base, CPU, stages=("video",))
+    asked = tiny_experiment("video", network=None, schedule=None, sampling=None)
+    assert source_of(asked, base.config) == "video"
+    stage = begin(asked, base, "video", SCALE, CPU).stage
+    assert torch.equal(stage.scale, torch.ones(8))
+    assert stage.denoiser.entry.weight.requires_grad
+
+
+def test_adapters_train_in_place_of_the_weights(full, base_experiment):
+    beginning = begin(
+        base_experiment("video", trained={"lora": 2, "projector": False}), full.base, "base", SCALE[:4], CPU
+    )
+    moving = {name for name, one in beginning.stage.named_parameters() if one.requires_grad}
+    assert {name for name in moving if ".lora_" not in name} == {"denoiser.conv_in.weight"}
+    assert beginning.undecayed == {beginning.stage.denoiser.conv_in.weight}
+
+
+def test_where_the_weights_come_from(small, full, tiny_experiment, base_experiment):
+    assert source_of(tiny_experiment("video"), small.base.config) is None
+    assert source_of(base_experiment("video"), small.base.config) == "video"
+    assert source_of(base_experiment("video"), full.base.config) == "base"
+    bare = replace(full.base.config, stages={})
+    with pytest.raises(Refused, match=r"base 'full' has no stage 'video' and no stage 'base' \(it has none\)"):
+        source_of(base_experiment("video"), bare)
+
+
+def test_a_base_that_does_not_fit_is_refused(small, small_base, full, tiny_experiment, base_experiment):
+    with pytest.raises(Refused, match=r"goals is 0.5 and base 'tiny' has no text encoder; expected 1\.0"):
+        begin(tiny_experiment("trajectory"), replace(small.base, text_encoder=None), None, SCALE, CPU)
+    changed = replace(base_experiment("video"), change=True)
+    with pytest.raises(Refused, match="change is True and stage 'base' of 'full' was trained with the opposite"):
+        begin(changed, full.base, "base", SCALE[:4], CPU)
+    further = checkpoints.load(small_base, CPU, stages=("video",))
+    text = replace(base_experiment("trajectory"), change=True)
+    with pytest.raises(Refused, match=r"goals is 0.5 and stage 'video' takes no text"):
+        begin(text, further, "video", SCALE, CPU)

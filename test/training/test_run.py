@@ -1,0 +1,121 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from mask2iv_ros.data.tiny import write_tiny_dataset
+from mask2iv_ros.errors import Refused
+from mask2iv_ros.generator import checkpoint as checkpoints
+from mask2iv_ros.generator.sampler import Sampling
+from mask2iv_ros.training.run import hold_out, train_stage
+from mask2iv_ros.training.state import load_state
+
+CPU = torch.device("cpu")
+
+
+def train(asked, data: Path, base: Path, folder: Path, **more: object) -> Path:
+    """Train into `folder/out` and return it."""
+    train_stage(asked, data, base, folder / "out", folder / asked.stage, device="cpu", **more)
+    return folder / "out"
+
+
+def test_a_checkpoint_grows_stage_by_stage_and_imagines(data: Path, small_base: Path, tiny_experiment, tmp_path: Path):
+    few = {"optimiser": {"steps": 2}, "log": {"windows": 1}}
+    out = train(tiny_experiment("trajectory", **few), data, small_base, tmp_path)
+    assert set(checkpoints.read_config(out).stages) == {"trajectory"}
+    train(tiny_experiment("video", **few), data, small_base, tmp_path)
+    made = checkpoints.load(out, CPU)
+    assert (made.config.name, made.config.frames, made.config.size, made.config.fps) == ("out", 4, (16, 24), 10.0)
+    assert made.config.stages["trajectory"].conditions == ("mask", "text")
+    assert made.config.stages["video"].conditions == ()
+    assert made.config.stages["video"].sampling == Sampling(steps=2, eta=0.0, guidance=1.0)
+    state = load_state(tmp_path / "video")[1]
+    for name, tensor in made.stages["video"].denoiser.state_dict().items():
+        assert torch.equal(tensor, state.weights[f"denoiser.{name}"].half().float()), name
+    # Encoders are the base's, bit by bit.
+    told = [json.loads((folder / "config.json").read_text())["parts"] for folder in (small_base, out)]
+    for part in ("autoencoder", "text_encoder", "tokenizer"):
+        assert told[0][part] == told[1][part]
+
+
+def test_the_full_size_models_classes_train_by_the_same_code(
+    data: Path, full_base: Path, base_experiment, tmp_path: Path
+):
+    few = {"optimiser": {"steps": 1, "batch": 1, "micro": 1}, "log": {"windows": 1}}
+    one = base_experiment("trajectory", dropout=0.05, trained={"freeze_time": True}, **few)
+    out = train(one, data, full_base, tmp_path, dtype=torch.float32)
+    two = base_experiment("video", trained={"lora": 2, "projector": False}, **few)
+    train(two, data, full_base, tmp_path, dtype=torch.float32)
+    base, made = checkpoints.load(full_base, CPU, stages=("base",)), checkpoints.load(out, CPU)
+    assert made.stages["video"].schedule == base.stages["base"].schedule
+    old, frozen, adapted = (
+        parts.denoiser.state_dict() for parts in (base.stages["base"], made.stages["trajectory"], made.stages["video"])
+    )
+    temporal = {name for name, _ in base.stages["base"].denoiser.temporal_layers()}
+    assert all(torch.equal(frozen[name], old[name]) for name in temporal)
+    assert not torch.equal(frozen["conv_out.weight"], old["conv_out.weight"])
+    # Adapters are merged into the attention; all else is the base's.
+    assert adapted.keys() == old.keys()
+    moved = {
+        name for name in old if old[name].shape != adapted[name].shape or not torch.equal(old[name], adapted[name])
+    }
+    assert "conv_in.weight" in moved
+    assert all("attn" in name or "to_" in name for name in moved - {"conv_in.weight"})
+    assert any(".attn1.to_q.weight" in name for name in moved)
+    assert (tmp_path / "video" / "adapter" / "adapter_config.json").exists()
+    for projected, same in (("trajectory", False), ("video", True)):
+        pair = [one.projector.state_dict().values() for one in (base.stages["base"], made.stages[projected])]
+        assert all(torch.equal(one, other) for one, other in zip(*pair, strict=True)) == same
+
+
+def test_a_finished_training_only_writes_its_stage_again(data: Path, small_base: Path, tiny_experiment, tmp_path: Path):
+    asked = tiny_experiment("video", optimiser={"steps": 1}, log={"windows": 1})
+    first = train(asked, data, small_base, tmp_path)
+    told = json.loads((first / "config.json").read_text())
+    again = train(asked, data, small_base, tmp_path)
+    assert json.loads((again / "config.json").read_text()) == told
+    assert len((tmp_path / "video" / "log.jsonl").read_text().splitlines()) == 1
+
+
+def test_a_validation_dataset_leaves_all_others_to_learn_from(
+    data: Path, small_base: Path, tiny_experiment, tmp_path: Path
+):
+    other = write_tiny_dataset(tmp_path / "other", 2, (16, 24), 4)
+    asked = tiny_experiment("video", optimiser={"steps": 1})
+    lines = []
+    for validation in (None, other):
+        folder = tmp_path / str(validation is None)
+        train(asked, data, small_base, folder, validation=validation)
+        lines.append(json.loads((folder / "video" / "log.jsonl").read_text())["validation"])
+    assert lines[0] != lines[1]
+
+
+def test_a_share_of_the_episodes_spread_evenly_is_held_out(small):
+    latents = replace(small.latents, episodes=tuple(small.latents.episodes[index % 5] for index in range(40)))
+    numbered = replace(
+        latents, episodes=tuple(replace(one, index=number) for number, one in enumerate(latents.episodes))
+    )
+    learned, held_out = hold_out(numbered, 0.1)
+    assert [one.index for one in held_out.episodes] == [5, 15, 25, 35]
+    assert len(learned.episodes) == 36
+    assert not {one.index for one in learned.episodes} & {one.index for one in held_out.episodes}
+    few = replace(numbered, episodes=numbered.episodes[:2])
+    assert [len(part.episodes) for part in hold_out(few, 0.9)] == [1, 1]
+    assert [len(part.episodes) for part in hold_out(few, 0.01)] == [1, 1]
+    with pytest.raises(Refused, match="has 1 episode; expected 2"):
+        hold_out(replace(few, episodes=few.episodes[:1]), 0.1)
+
+
+def test_a_checkpoint_that_the_stage_does_not_fit_into_is_refused_before_training(
+    data: Path, small_base: Path, full_base: Path, tiny_experiment, tmp_path: Path
+):
+    asked = tiny_experiment("video", optimiser={"steps": 1}, log={"windows": 1})
+    out = train(asked, data, small_base, tmp_path)
+    other = tiny_experiment("video", data={"size": (24, 24)})
+    with pytest.raises(Refused, match=r"out makes 4 frames of \(16, 24\) and the experiment 4 of \(24, 24\)"):
+        train(other, data, small_base, tmp_path)
+    with pytest.raises(Refused, match="out has another autoencoder than base"):
+        train(asked, data, full_base, tmp_path)
+    assert set(checkpoints.read_config(out).stages) == {"video"}
