@@ -42,6 +42,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--checkpoint", default="default", help="folder, name or hub id (%(default)s)")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (%(default)s)")
     parser.add_argument("--dtype", default="auto", help="auto, fp32, fp16 or bf16 (%(default)s)")
+    parser.add_argument("--compile", action="store_true", help="let torch compile the denoisers: minutes once")
+    parser.add_argument("--offload", action="store_true", help="keep text and image encoder in main memory")
     parser.add_argument("--steps", type=int, help="denoising steps of a stage (the checkpoint's)")
     parser.add_argument("--sampler", dest="method", help="ddim, dpm++ or unipc (the checkpoint's)")
     parser.add_argument(
@@ -61,7 +63,15 @@ def run(arguments: argparse.Namespace) -> int:
     scene, goal = _read_scene(arguments)
     edited = Trajectory(_read_frames(arguments.trajectory), "edited") if arguments.trajectory else None
     sampling = {name: getattr(arguments, name) for name in ("method", "eta", "guidance")}
-    imaginer = Imaginer.load(arguments.checkpoint, arguments.device, arguments.steps, dtype=arguments.dtype, **sampling)
+    imaginer = Imaginer.load(
+        arguments.checkpoint,
+        arguments.device,
+        arguments.steps,
+        dtype=arguments.dtype,
+        compiling=arguments.compile,
+        offload=arguments.offload,
+        **sampling,
+    )
     imaginer.check(scene, goal)
     batch = new_batch()
     stages = (edited is None) + (not arguments.trajectory_only)

@@ -21,6 +21,7 @@ from mask2iv_ros.generator.coding import Coder, SceneCode
 from mask2iv_ros.generator.conditioning import goal_slots, without_masks
 from mask2iv_ros.generator.framing import Framing, frame_scene
 from mask2iv_ros.generator.parts import dtype_named
+from mask2iv_ros.generator.runtime import Halving, compiled, offloaded
 from mask2iv_ros.generator.sampler import Sampling
 from mask2iv_ros.generator.scores import score
 from mask2iv_ros.generator.stage import OnEstimate
@@ -77,6 +78,8 @@ class Imaginer:
         self.frames, self.size, self.fps = config.frames, config.size, config.fps
         self.conditions = frozenset(config.stages["trajectory"].conditions)
         self._device = device
+        for stage in checkpoint.stages.values():
+            stage.denoiser = Halving(stage.denoiser)
         self._checkpoint: checkpoints.Checkpoint | None = checkpoint
         self._coder: Coder | None = Coder(checkpoint, device)
 
@@ -88,6 +91,8 @@ class Imaginer:
         steps: int | None = None,
         *,
         dtype: str = "auto",
+        compiling: bool = False,
+        offload: bool = False,
         **sampling,
     ) -> Imaginer:
         """Load a checkpoint by folder, by the name of one that the package carries, or by hub id.
@@ -98,6 +103,9 @@ class Imaginer:
             steps: denoising steps of each stage; the checkpoint's own by default.
             dtype: of the weights and the networks' arithmetic: "auto" (bf16 on a GPU, fp32 on a CPU),
                 "fp32", "fp16" or "bf16".
+            compiling: let torch compile the denoisers: the first step of each stage then takes minutes, later
+                ones are quicker.
+            offload: keep text and image encoder in main memory but for their calls.
             sampling: other fields of `Sampling` in place of the checkpoint's own.
 
         Raises:
@@ -111,7 +119,15 @@ class Imaginer:
         chosen = torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
         if dtype == "auto":
             dtype = "fp32" if chosen.type == "cpu" else "bf16"
-        return cls(checkpoints.load(path, chosen, dtype_named(dtype)), chosen, {"steps": steps} | sampling)
+        checkpoint = checkpoints.load(path, chosen, dtype_named(dtype))
+        if compiling:
+            for stage in checkpoint.stages.values():
+                compiled(stage.denoiser)
+        if offload:
+            for encoder in (checkpoint.text_encoder, checkpoint.image_encoder):
+                if encoder is not None:
+                    offloaded(encoder.model, chosen)
+        return cls(checkpoint, chosen, {"steps": steps} | sampling)
 
     def check(self, scene: Scene, goal: Goal) -> None:
         """Raise `Refused` unless this checkpoint can imagine this goal in this scene."""
@@ -187,12 +203,10 @@ class Imaginer:
             framing = Framing(scene.image.shape[:2], self.size)
             followed = [self._fit(trajectory, framing) for trajectory in trajectories]
 
-        def sample(rows: slice) -> UInt8[np.ndarray, "b t h w 3"]:
-            coder = self._ready()
-            code = coder.scene(shown)
-            masks = torch.cat([coder.encode(encode_colours(one.labels)) for one in followed[rows]])
-            return self._sample("video", code, code.first, masks, None, seeds[rows], on_step)
-
+        coder = self._ready()
+        code = coder.scene(shown)
+        masks = torch.cat([coder.encode(encode_colours(one.labels)) for one in followed])
+        videos = self._sample("video", code, code.first, masks, [""] * len(goals), seeds, on_step)
         return [
             Rollout(
                 id=rollout_id,
@@ -206,7 +220,7 @@ class Imaginer:
                 scores=score(trajectory, goal),
             )
             for rollout_id, goal, trajectory, video, seed in zip(
-                rollout_ids, framed_goals, followed, self._halving(sample, len(goals)), seeds, strict=True
+                rollout_ids, framed_goals, followed, videos, seeds, strict=True
             )
         ]
 
@@ -235,14 +249,12 @@ class Imaginer:
     def _trajectories(
         self, scene: Scene, goals: Sequence[Goal], seeds: Sequence[int], on_step: OnStep | None
     ) -> list[Trajectory]:
-        def sample(rows: slice) -> UInt8[np.ndarray, "b t h w 3"]:
-            coder = self._ready()
-            code = coder.scene(scene)
-            slots = torch.cat([goal_slots(code.initial, coder.goal(goal), self.frames) for goal in goals[rows]])
-            texts = [goal.instruction if goal.mask is None else "" for goal in goals[rows]]
-            return self._sample("trajectory", code, code.initial, slots, texts, seeds[rows], on_step)
-
-        labels = [decode_colours(one) for one in self._halving(sample, len(goals))]
+        coder = self._ready()
+        code = coder.scene(scene)
+        slots = torch.cat([goal_slots(code.initial, coder.goal(goal), self.frames) for goal in goals])
+        texts = [goal.instruction if goal.mask is None else "" for goal in goals]
+        sampled = self._sample("trajectory", code, code.initial, slots, texts, seeds, on_step)
+        labels = [decode_colours(one) for one in sampled]
         for one in labels:
             one[0] = scene.labels
         return [Trajectory(one) for one in labels]
@@ -253,7 +265,7 @@ class Imaginer:
         code: SceneCode,
         origin: Float[Tensor, "1 c h w"],
         masks: Float[Tensor, "b c t h w"],
-        texts: Sequence[str] | None,
+        texts: Sequence[str],
         seeds: Sequence[int],
         on_step: OnStep | None,
     ) -> UInt8[np.ndarray, "b t h w 3"]:
@@ -263,7 +275,7 @@ class Imaginer:
                 raise Refused(f"seed is {seed}; expected 0 to {MAX_SEED}")
         stage, sampling, coder = self._checkpoint.stages[name], self._sampling[name], self._ready()
         silence = [""] * len(masks)
-        condition = coder.condition(code, masks, texts or silence, code.image)
+        condition = coder.condition(code, masks, texts, code.image)
         nothing = picture = None
         if sampling.guidance != 1:
             nothing = coder.condition(code, without_masks(masks, name), silence, code.no_image)
@@ -288,26 +300,6 @@ class Imaginer:
             on_estimate=self._reporter(name, sampling.steps, on_step),
         )
         return coder.decode(latent)
-
-    def _halving(self, sample: Callable[[slice], np.ndarray], count: int) -> np.ndarray:
-        """Run a batch; where the GPU's memory is too small for it, once more in two halves."""
-        rows = [slice(0, count)]
-        for attempt in (1, 2):
-            try:
-                return np.concatenate([sample(row) for row in rows])
-            except torch.OutOfMemoryError:
-                if count == 1 or attempt == 2:
-                    break
-            # Outside of the except clause, which keeps the failed batch's tensors alive.
-            torch.cuda.empty_cache()
-            half = (count + 1) // 2
-            rows = [slice(0, half), slice(half, count)]
-        free, total = (size / 2**30 for size in torch.cuda.mem_get_info(self._device))
-        raise Refused(
-            f"the GPU has {free:.1f} of {total:.1f} GiB free, too little for {rows[0].stop} rollouts of {self.frames} "
-            f"frames of {self.size[1]} x {self.size[0]} at once; expected fewer at once, dtype fp16 or bf16, or "
-            "other programs off the GPU"
-        )
 
     def _reporter(self, stage: Literal["trajectory", "video"], steps: int, on_step: OnStep | None) -> OnEstimate | None:
         if on_step is None:

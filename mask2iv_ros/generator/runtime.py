@@ -95,6 +95,11 @@ class _Visit(ModelHook):
         return output
 
 
+# CUDA's fused attention takes no more sequences, and attention over time has one for every
+# position of every sample (pytorch issue 142228).
+MOST_SEQUENCES = 65_535
+
+
 class Halving(nn.Module):
     """A `Denoiser` that, where memory does not hold a batch, runs it in two halves from then on.
 
@@ -117,7 +122,7 @@ class Halving(nn.Module):
         Raises:
             Refused: half the batch does not fit into memory either.
         """
-        batch = len(sample)
+        batch = min(len(sample), max(1, MOST_SEQUENCES // (sample.shape[-2] * sample.shape[-1])))
         try:
             return self._in_parts(sample, timestep, condition, self.most or batch)
         except torch.OutOfMemoryError:

@@ -58,6 +58,8 @@ class ImagineSettings:
     device: str
     steps: int
     dtype: str
+    compile: bool
+    offload: bool
     batch: int
     autostart: bool
     when_busy: str
@@ -299,8 +301,14 @@ def _load(settings: ImagineSettings) -> Imaginer:
     # One core stays free for the graph: with a thread on each, they wait for one another at every
     # layer, and a rollout of 3 s took 35 s on 2 busy cores.
     torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) - 1))
-    path = settings.checkpoint
-    return Imaginer.load(Path(path).expanduser(), settings.device, settings.steps or None, dtype=settings.dtype)
+    return Imaginer.load(
+        Path(settings.checkpoint).expanduser(),
+        settings.device,
+        settings.steps or None,
+        dtype=settings.dtype,
+        compiling=settings.compile,
+        offload=settings.offload,
+    )
 
 
 def main() -> int:

@@ -247,3 +247,17 @@ def test_half_precision_is_near_single_precision(tiny: Path, imaginer: Imaginer,
 def test_an_unknown_dtype_is_refused(tiny: Path):
     with pytest.raises(Refused, match=r"'fp8'; accepted are"):
         Imaginer.load(tiny, "cpu", dtype="fp8")
+
+
+def test_offloaded_encoders_give_the_same(tmp_path: Path, scene: Scene):
+    folder = write_tiny_checkpoint(tmp_path / "tiny", conditions=("text",))
+    goal = Goal(None, "push it to the left")
+    plain, offloaded = (Imaginer.load(folder, "cpu", offload=offload) for offload in (False, True))
+    np.testing.assert_array_equal(*(one.trajectory(scene, goal, seed=0).labels for one in (plain, offloaded)))
+
+
+def test_networks_are_compiled_only_if_asked(tiny: Path):
+    # That torch can compile them is tested with the wrapper; here it would take minutes.
+    for compiling in (False, True):
+        stages = Imaginer.load(tiny, "cpu", compiling=compiling)._checkpoint.stages.values()
+        assert {stage.denoiser.denoiser._compiled_call_impl is not None for stage in stages} == {compiling}
