@@ -17,7 +17,7 @@ from mask2iv_ros.errors import Refused
 from mask2iv_ros.generator import runtime
 from mask2iv_ros.generator.parts import DTYPES, dtype_named
 
-# Measured on an H100 with large bf16 matrix products; its data sheet says 989.
+# What large bf16 matrix products reach on an H100; its data sheet says 989.
 H100_TFLOPS = 790.0
 
 
