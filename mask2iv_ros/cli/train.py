@@ -5,10 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import torch
-
 from mask2iv_ros.errors import Refused
-from mask2iv_ros.generator.parts import dtype_named
 from mask2iv_ros.ros.files import config_file
 
 STAGES = {"stage1": "trajectory", "stage2": "video"}
@@ -33,6 +30,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Train."""
     # Imported here: accelerate and diffusers cost seconds, which --help should not.
+    import torch
+    from accelerate import PartialState
+
+    from mask2iv_ros.generator.parts import dtype_named
     from mask2iv_ros.training.autoencoder import AutoencoderExperiment, train_autoencoder
     from mask2iv_ros.training.experiment import read_experiment
     from mask2iv_ros.training.reading import read_settings
@@ -62,7 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
             arguments.device,
             dtype,
         )
-    print(f"{arguments.part} in {arguments.out}")
+    PartialState().print(f"{arguments.part} in {arguments.out}")
     return 0
 
 

@@ -58,6 +58,32 @@ def source_of(experiment: Experiment, base: CheckpointConfig) -> str | None:
     )
 
 
+def check_fit(experiment: Experiment, base: Checkpoint, source: str | None) -> None:
+    """Check that a base, loaded with the stage `source`, fits the experiment, before hours of encoding are lost.
+
+    Raises:
+        Refused: it does not.
+    """
+    wants_text = "text" in experiment.conditions
+    if wants_text and base.text_encoder is None:
+        raise Refused(f"goals is {experiment.goals} and base {base.config.name!r} has no text encoder; expected 1.0")
+    if source is None:
+        return
+    denoiser, scale = base.stages[source].denoiser, base.stages[source].scale
+    multiple, frames = base.autoencoder.patch * denoiser.multiple, experiment.data.windows.frames
+    if any(side % multiple for side in experiment.data.size):
+        raise Refused(f"size is {experiment.data.size}; stage {source!r} takes multiples of {multiple} pixels")
+    if frames > getattr(denoiser.config, "frames", frames):
+        raise Refused(f"windows.frames is {frames}; stage {source!r} takes at most {denoiser.config.frames}")
+    if experiment.change != (scale is not None):
+        raise Refused(
+            f"change is {experiment.change} and stage {source!r} of {base.config.name!r} was trained with the "
+            f"opposite; expected {not experiment.change}"
+        )
+    if wants_text and getattr(denoiser.config, "text_width", True) is None:
+        raise Refused(f"goals is {experiment.goals} and stage {source!r} takes no text; expected 1.0")
+
+
 def begin(
     experiment: Experiment, base: Checkpoint, source: str | None, scale: Float[Tensor, "c"], device: torch.device
 ) -> Beginning:
@@ -65,29 +91,20 @@ def begin(
 
     Args:
         experiment: see `Experiment`.
-        base: loaded with the stage `source`.
+        base: loaded with the stage `source`, which is trained in place; it fits (`check_fit`).
         source: see `source_of`.
         scale: of the change since the first frame, in this training's data.
         device: of the stage.
 
     Raises:
-        Refused: the base does not fit the experiment.
+        Refused: the temporal attention is to be frozen and there is none.
     """
     torch.manual_seed(seed_at(experiment.seed))
-    if "text" in experiment.conditions and base.text_encoder is None:
-        raise Refused(f"goals is {experiment.goals} and base {base.config.name!r} has no text encoder; expected 1.0")
     if source is None:
         stage = Stage(_small(experiment, base), experiment.schedule, scale=scale if experiment.change else None)
         sampling, new_columns = experiment.sampling, 0
     else:
         stage, told = base.stages[source], base.config.stages[source]
-        if experiment.change != (told.scale is not None):
-            raise Refused(
-                f"change is {experiment.change} and stage {source!r} of {base.config.name!r} was trained with the "
-                f"opposite; expected {not experiment.change}"
-            )
-        if "text" in experiment.conditions and getattr(stage.denoiser.config, "text_width", True) is None:
-            raise Refused(f"goals is {experiment.goals} and stage {source!r} takes no text; expected 1.0")
         wanted = 3 * base.autoencoder.channels
         new_columns = wanted - stage.denoiser.config.in_channels
         if new_columns:

@@ -203,7 +203,8 @@ class Trainer:
         begins = range(0, len(windows), self._micro)
         for begin in begins:
             piece = windows[begin : begin + self._micro]
-            place = (self._experiment.seed, step, accelerator.process_index, begin)
+            # By place in the batch, so that many GPUs draw what one draws in as many pieces.
+            place = (self._experiment.seed, step, accelerator.process_index * len(windows) + begin)
             torch.manual_seed(seed_at(*place, _LAYERS))
             with accelerator.autocast():
                 batch = self._batcher.train(piece, generator_at(*place, _BATCH))

@@ -1,4 +1,4 @@
-"""Where a training stands decides everything random in it: seed, step, GPU and micro-batch, and nothing else.
+"""Where a training stands decides everything random in it: seed, step and place in the batch, and nothing else.
 
 A resumed run therefore repeats an unbroken one without any random state being kept.
 """

@@ -14,7 +14,7 @@ from mask2iv_ros.generator import checkpoint as checkpoints
 from mask2iv_ros.generator.checkpoint import Checkpoint, CheckpointConfig, StageConfig
 from mask2iv_ros.generator.parts import find, hash_part
 from mask2iv_ros.training.batch import Batcher
-from mask2iv_ros.training.build import begin, source_of
+from mask2iv_ros.training.build import begin, check_fit, source_of
 from mask2iv_ros.training.experiment import Experiment
 from mask2iv_ros.training.latents import LatentEpisodes, encode_dataset
 from mask2iv_ros.training.loop import Trainer, accelerator_for
@@ -55,6 +55,7 @@ def train_stage(
     if out.exists():
         _check_grown(out, base, experiment)
     parts = checkpoints.load(base, accelerator.device, stages=() if source is None else (source,))
+    check_fit(experiment, parts, source)
     learned, held_out = _latents(experiment, parts, data, validation, camera, accelerator)
     windows, held_out = (LatentWindows(one, experiment.data.windows) for one in (learned, held_out))
     scale = windows.change_scale("masks" if experiment.stage == "trajectory" else "video")

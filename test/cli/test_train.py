@@ -170,6 +170,32 @@ def test_a_training_killed_in_the_middle_goes_on_to_the_same_weights(data: Path,
     assert hashes[0] == hashes[1]
 
 
+def test_two_processes_train_what_one_does_in_two_pieces(data: Path, begun: Path, tmp_path: Path):
+    settings = setting(optimiser__steps=4, log__save=2, log__sample=2, network__widths=[16], optimiser__micro=2)
+    settings += setting(optimiser__precision="fp32", optimiser__average="null", optimiser__warm_up=1)
+    assert main(train("stage2", data, begun, tmp_path / "one", *settings)) == 0
+    run = subprocess.run(
+        [
+            *(sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"),
+            *("-m", "mask2iv_ros.cli.main", *train("stage2", data, begun, tmp_path / "two", *settings)),
+        ],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"},
+        timeout=300,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.count("stage2 in") == 1
+    one, two = (load_file(tmp_path / name / "stage2/step-00000004/weights.safetensors") for name in ("one", "two"))
+    assert all(torch.allclose(one[name], two[name], rtol=1e-3, atol=1e-5) for name in one)
+    logs = [
+        [json.loads(line)["validation"] for line in (tmp_path / name / "stage2" / "log.jsonl").read_text().splitlines()]
+        for name in ("one", "two")
+    ]
+    assert logs[0] == pytest.approx(logs[1], rel=1e-4)
+
+
 def test_evaluate_measures_what_was_trained(begun: Path, data: Path, tmp_path: Path, capsys):
     settings = setting(optimiser__steps=1, network__widths=[16], sampling__steps=1)
     for part in ("stage1", "stage2"):

@@ -5,9 +5,12 @@ import torch
 
 from mask2iv_ros.errors import Refused
 from mask2iv_ros.generator import checkpoint as checkpoints
+from mask2iv_ros.generator.dynamicrafter.unet import DynamiCrafterUNet
 from mask2iv_ros.generator.sampler import Sampling
 from mask2iv_ros.generator.schedule import NoiseSchedule
-from mask2iv_ros.training.build import begin, source_of
+from mask2iv_ros.generator.stage import Stage
+from mask2iv_ros.training.build import begin, check_fit, source_of
+from mask2iv_ros.training.windows import Windows
 
 CPU, SCALE = torch.device("cpu"), torch.full((8,), 0.5)
 
@@ -83,12 +86,35 @@ def test_where_the_weights_come_from(small, full, tiny_experiment, base_experime
 
 
 def test_a_base_that_does_not_fit_is_refused(small, small_base, full, tiny_experiment, base_experiment):
-    with pytest.raises(Refused, match=r"goals is 0.5 and base 'tiny' has no text encoder; expected 1\.0"):
-        begin(tiny_experiment("trajectory"), replace(small.base, text_encoder=None), None, SCALE, CPU)
-    changed = replace(base_experiment("video"), change=True)
-    with pytest.raises(Refused, match="change is True and stage 'base' of 'full' was trained with the opposite"):
-        begin(changed, full.base, "base", SCALE[:4], CPU)
+    def refused(asked, base, source, words):
+        with pytest.raises(Refused, match=words):
+            check_fit(asked, base, source)
+
+    mute = replace(small.base, text_encoder=None)
+    words = r"goals is 0\.5 and base 'tiny' has no text encoder; expected 1\.0"
+    refused(tiny_experiment("trajectory"), mute, None, words)
+    check_fit(tiny_experiment("trajectory", goals=1.0), mute, None)
+    words = "change is True and stage 'base' of 'full' was trained with the opposite; expected False"
+    refused(replace(base_experiment("video"), change=True), full.base, "base", words)
+    check_fit(base_experiment("video"), full.base, "base")
     further = checkpoints.load(small_base, CPU, stages=("video",))
-    text = replace(base_experiment("trajectory"), change=True)
-    with pytest.raises(Refused, match=r"goals is 0.5 and stage 'video' takes no text"):
-        begin(text, further, "video", SCALE, CPU)
+    changing = replace(base_experiment("video"), change=True)
+    check_fit(changing, further, "video")
+    long = replace(changing, data=replace(changing.data, windows=Windows(frames=5)))
+    refused(long, further, "video", r"windows\.frames is 5; stage 'video' takes at most 4")
+    told = replace(base_experiment("trajectory"), change=True)
+    refused(told, further, "video", r"goals is 0\.5 and stage 'video' takes no text")
+
+
+def test_a_size_that_the_network_cannot_halve_is_refused(full, base_experiment):
+    denoiser = DynamiCrafterUNet(
+        block_out_channels=(32, 32, 32),
+        layers_per_block=1,
+        attention_levels=1,
+        cross_attention_dim=16,
+        attention_head_dim=16,
+        image_tokens=2,
+    )
+    deeper = replace(full.base, stages={"base": Stage(denoiser, NoiseSchedule())})
+    with pytest.raises(Refused, match=r"size is \(16, 24\); stage 'base' takes multiples of 16 pixels"):
+        check_fit(base_experiment("video"), deeper, "base")

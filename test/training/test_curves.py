@@ -1,5 +1,6 @@
 import io
 import json
+import time
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +44,7 @@ def test_what_a_killed_run_wrote_after_its_state_is_taken_back(tmp_path: Path):
     curves.close()
     log = tmp_path / "log.jsonl"
     log.write_text(log.read_text() + '{"step": 4')
+    time.sleep(1.1)  # TensorBoard orders event files by the second that they began in
     curves = Curves(tmp_path, 20)
     curves.points(30, {"loss": 0.0})
     curves.line(30, {"loss": 0.0})
