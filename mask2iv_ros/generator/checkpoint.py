@@ -15,10 +15,12 @@ adds that stage. Imagining takes both "trajectory" and "video".
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from importlib import import_module
 from pathlib import Path
@@ -154,39 +156,40 @@ def create(folder: Path, config: CheckpointConfig, parts: Mapping[str, Part], dt
         parts: some of `SHARED`.
         dtype: of the weights.
     """
-    work = _work_folder(folder)
-    work.mkdir(parents=True)
-    about = _describe(config) | {"parts": {name: _write(work / name, part, dtype) for name, part in parts.items()}}
-    _finish(work, folder, about)
+    with _alone(folder) as work:
+        work.mkdir()
+        about = _describe(config) | {"parts": {name: _write(work / name, part, dtype) for name, part in parts.items()}}
+        _finish(work, folder, about)
 
 
 def derive(folder: Path, base: str | Path, config: CheckpointConfig) -> None:
     """Write a checkpoint without stages that shares autoencoder and encoders with another, by hard links."""
     source = find(base)
     about = _read_config(source)
-    work = _work_folder(folder)
-    work.mkdir(parents=True)
     parts = {name: part for name, part in about["parts"].items() if name in SHARED}
-    for name in parts:
-        clone(source / name, work / name, lambda _: False)
-    _finish(work, folder, _describe(config) | {"parts": parts})
+    with _alone(folder) as work:
+        work.mkdir()
+        for name in parts:
+            clone(source / name, work / name, lambda _: False)
+        _finish(work, folder, _describe(config) | {"parts": parts})
 
 
 def add_stage(folder: Path, name: str, stage: Stage, config: StageConfig, dtype: torch.dtype) -> None:
-    """Add a stage to a checkpoint, or replace it; what is killed on the way leaves the checkpoint as it was."""
-    about = _read_config(folder)
-    parts = {name: stage.denoiser}
-    if stage.projector is not None:
-        parts[f"{name}_projector"] = stage.projector
-    work = _work_folder(folder)
-    own = {name, f"{name}_projector"}
-    clone(folder, work, lambda path: path == Path("config.json"))
-    for part in own:
-        shutil.rmtree(work / part, ignore_errors=True)
-        about["parts"].pop(part, None)
-    about["stages"][name] = asdict(config)
-    about["parts"] |= {part: _write(work / part, module, dtype) for part, module in parts.items()}
-    _finish(work, folder, about)
+    """Add a stage to a checkpoint, or replace it; what is killed on the way leaves the checkpoint as it was.
+
+    Two stages that are trained side by side may be added at the same time: one waits for the other.
+    """
+    modules = {name: stage.denoiser, f"{name}_projector": stage.projector}
+    with _alone(folder) as work:
+        about = _read_config(folder)
+        clone(folder, work, lambda path: path == Path("config.json"))
+        about["stages"][name] = asdict(config)
+        for part, module in modules.items():
+            shutil.rmtree(work / part, ignore_errors=True)
+            about["parts"].pop(part, None)
+            if module is not None:
+                about["parts"][part] = _write(work / part, module, dtype)
+        _finish(work, folder, about)
 
 
 def load(
@@ -272,10 +275,15 @@ def _describe(config: CheckpointConfig) -> dict:
     return {"format": FORMAT} | asdict(replace(config, stages=dict(config.stages)))
 
 
-def _work_folder(folder: Path) -> Path:
-    work = folder.with_name(f".{folder.name}.part")
-    shutil.rmtree(work, ignore_errors=True)
-    return work
+@contextmanager
+def _alone(folder: Path) -> Iterator[Path]:
+    """Wait until nobody else writes this checkpoint; yield a folder to build its successor in, not yet there."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with folder.with_name(f".{folder.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        work = folder.with_name(f".{folder.name}.part")
+        shutil.rmtree(work, ignore_errors=True)
+        yield work
 
 
 def _finish(work: Path, folder: Path, about: dict) -> None:

@@ -1,6 +1,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -71,7 +72,20 @@ def test_adding_a_stage_leaves_the_others_as_they_were(tiny: Path, copy: Path):
     add_stage(copy, "video", *small_stage(), torch.float16)
     before, after = (load(folder, CPU).stages["trajectory"].state_dict() for folder in (tiny, copy))
     assert all(torch.equal(before[name], after[name]) for name in before)
-    assert [path.name for path in copy.parent.iterdir()] == ["copy"]
+    assert sorted(path.name for path in copy.parent.iterdir()) == [".copy.lock", "copy"]
+
+
+def test_stages_added_at_the_same_time_are_both_there(tmp_path: Path):
+    base = write_tiny_checkpoint(tmp_path / "base")
+    derive(tmp_path / "own", base, CheckpointConfig("own", 4, (32, 48), 8.0, {}))
+    stage, told = small_stage()
+    both = {"trajectory": replace(told, conditions=("mask",)), "video": told}
+    with ThreadPoolExecutor() as pool:
+        for done in [
+            pool.submit(add_stage, tmp_path / "own", name, stage, one, torch.float16) for name, one in both.items()
+        ]:
+            done.result()
+    assert load(tmp_path / "own", CPU).config.stages == both
 
 
 def test_a_derived_checkpoint_has_the_encoders_and_no_stage(tmp_path: Path):
