@@ -53,9 +53,9 @@ def main() -> None:
     parser.add_argument("--shown", type=int, default=1, help="scenes per task on the sheet (%(default)s)")
     arguments = parser.parse_args()
     imaginer = Imaginer.load(arguments.checkpoint)
-    strips = []
+    everything, strips = load_clips(arguments.clips, arguments.split), []
     for task, (act, *words) in PAIRS.items():
-        clips = [clip for clip in load_clips(arguments.clips, arguments.split) if clip.task == task]
+        clips = [clip for clip in everything if clip.task == task]
         moved: list[list[np.ndarray]] = []
         said = []
         for number, clip in enumerate(tqdm(clips, desc=task, unit="scene")):

@@ -36,7 +36,8 @@ def clone(source: Path, target: Path, rewritten: Callable[[Path], bool]) -> None
     def copy(one: str, other: str) -> None:
         if not rewritten(Path(one).relative_to(source)):
             try:
-                os.link(one, other)
+                # Resolved: a hub's cache is symbolic links, and a link to one of them would hang in the air.
+                os.link(Path(one).resolve(), other)
                 return
             except OSError as error:
                 if error.errno not in _UNSUPPORTED | {errno.EPERM, errno.EMLINK}:

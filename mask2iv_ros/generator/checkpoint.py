@@ -19,21 +19,19 @@ import fcntl
 import hashlib
 import json
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from mask2iv_ros.errors import Refused
 from mask2iv_ros.export.exchange import clone, publish
 from mask2iv_ros.generator.autoencoder import Autoencoder
+from mask2iv_ros.generator.checkpoint_config import CheckpointConfig, StageConfig
 from mask2iv_ros.generator.parts import find, hash_part, load_part, load_tokenizer, save_part
 from mask2iv_ros.generator.sampler import Sampling
 from mask2iv_ros.generator.schedule import NoiseSchedule
@@ -49,8 +47,6 @@ if TYPE_CHECKING:
     Part = ModelMixin | PreTrainedModel | PreTrainedTokenizerBase
 
 FORMAT = 2
-STAGES = ("trajectory", "video", "base")
-CONDITIONS = ("mask", "text")
 SHARED = ("autoencoder", "text_encoder", "tokenizer", "image_encoder")
 _GENERATOR = "mask2iv_ros.generator"
 # By name, and imported when a checkpoint has one: the full-size model's classes take seconds to
@@ -64,66 +60,6 @@ CLASSES = {
     "CLIPTextModel": "transformers",
     "CLIPVisionModel": "transformers",
 }
-
-
-@dataclass(frozen=True)
-class StageConfig:
-    """How a stage was trained and samples.
-
-    Attributes:
-        schedule: of the noise.
-        sampling: unless asked otherwise.
-        conditions: what a goal may be for stage 1, "mask" (PT-Gen), "text" (TT-Gen) or both.
-        scale: see `Stage`; None: latents themselves are denoised.
-    """
-
-    schedule: NoiseSchedule
-    sampling: Sampling
-    conditions: tuple[str, ...] = ()
-    scale: tuple[float, ...] | None = None
-
-    def __post_init__(self) -> None:
-        if set(self.conditions) - set(CONDITIONS):
-            raise Refused(f"conditions are {self.conditions}; accepted are {', '.join(CONDITIONS)}")
-        if self.scale is not None and not np.all(np.isfinite(self.scale) & (np.array(self.scale) > 0)):
-            raise Refused(f"scale is {self.scale}; expected positive numbers")
-
-    def scale_tensor(self) -> Float[Tensor, "c"] | None:
-        """Return the scale as `Stage` takes it."""
-        return None if self.scale is None else torch.tensor(self.scale)
-
-
-@dataclass(frozen=True)
-class CheckpointConfig:
-    """What a checkpoint makes.
-
-    Attributes:
-        name: of the checkpoint.
-        frames: of a rollout.
-        size: (height, width) of a rollout in pixels.
-        fps: of the imagined time, in frames per second.
-        stages: by name: "trajectory", "video", or "base", a base model without masks.
-    """
-
-    name: str
-    frames: int
-    size: tuple[int, int]
-    fps: float
-    stages: Mapping[str, StageConfig]
-
-    def __post_init__(self) -> None:
-        if not all(isinstance(value, int) for value in (self.frames, *self.size)):
-            raise Refused(f"frames={self.frames}, size={self.size}; expected whole numbers")
-        if not 2 <= self.frames <= 1024:
-            raise Refused(f"frames is {self.frames}; expected 2 to 1024")
-        if len(self.size) != 2 or any(side < 8 or side % 8 for side in self.size):
-            raise Refused(f"size {self.size} cannot be generated; expected (height, width), multiples of 8")
-        if not np.isfinite(self.fps) or self.fps <= 0:
-            raise Refused(f"fps is {self.fps}; expected a positive number")
-        if unknown := set(self.stages) - set(STAGES):
-            raise Refused(f"stages are {sorted(unknown)}; accepted are {', '.join(STAGES)}")
-        if "trajectory" in self.stages and not self.stages["trajectory"].conditions:
-            raise Refused(f"stage trajectory takes no condition; expected {' or '.join(CONDITIONS)}")
 
 
 @dataclass(frozen=True)
@@ -162,12 +98,21 @@ def create(folder: Path, config: CheckpointConfig, parts: Mapping[str, Part], dt
         _finish(work, folder, about)
 
 
-def derive(folder: Path, base: str | Path, config: CheckpointConfig) -> None:
-    """Write a checkpoint without stages that shares autoencoder and encoders with another, by hard links."""
+def derive(folder: Path, base: str | Path, config: CheckpointConfig, keep: bool = False) -> None:
+    """Write a checkpoint without stages that shares autoencoder and encoders with another, by hard links.
+
+    Args:
+        folder: of the checkpoint.
+        base: folder, name or hub id of the other.
+        config: its `stages` empty.
+        keep: leave a checkpoint as it is that is there already.
+    """
     source = find(base)
     about = _read_config(source)
     parts = {name: part for name, part in about["parts"].items() if name in SHARED}
     with _alone(folder) as work:
+        if keep and (folder / "config.json").exists():
+            return
         work.mkdir()
         for name in parts:
             clone(source / name, work / name, lambda _: False)
@@ -197,8 +142,16 @@ def load(
     device: torch.device,
     dtype: torch.dtype = torch.float32,
     stages: Iterable[str] = ("trajectory", "video"),
+    at_home: Collection[str] = (),
 ) -> Checkpoint:
     """Load a checkpoint by folder, name or hub id.
+
+    Args:
+        name: folder, name or hub id.
+        device: of its networks.
+        dtype: of their weights.
+        stages: that are loaded.
+        at_home: parts that stay in main memory, to be offloaded.
 
     Raises:
         Refused: it is missing, of another format, altered, torn, not finite, does not fit together,
@@ -224,8 +177,8 @@ def load(
         for part, told in parts.items()
         if part != "tokenizer" and (part in SHARED or part.removesuffix("_projector") in stages)
     }
-    for module in modules.values():
-        module.to(device).eval().requires_grad_(False)
+    for part, module in modules.items():
+        module.to("cpu" if part in at_home else device).eval().requires_grad_(False)
     text = image = None
     if "text_encoder" in modules:
         from mask2iv_ros.generator.dynamicrafter.text import ClipTextEncoder
@@ -283,14 +236,21 @@ def _alone(folder: Path) -> Iterator[Path]:
         fcntl.flock(lock, fcntl.LOCK_EX)
         work = folder.with_name(f".{folder.name}.part")
         shutil.rmtree(work, ignore_errors=True)
-        yield work
+        try:
+            yield work
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
 
 
 def _finish(work: Path, folder: Path, about: dict) -> None:
     (work / "config.json").unlink(missing_ok=True)
     (work / "config.json").write_text(json.dumps(about, indent=1) + "\n")
+    written = {path.relative_to(work) for path in work.rglob("*")}
     publish(work, folder)
-    shutil.rmtree(work, ignore_errors=True)
+    # Where folders cannot be exchanged in one step, files of an earlier part are still there.
+    for path in folder.rglob("*"):
+        if path.is_file() and path.relative_to(folder) not in written:
+            path.unlink()
 
 
 def _write(folder: Path, part: Part, dtype: torch.dtype) -> dict[str, str]:
@@ -316,6 +276,8 @@ def _read_config(folder: Path) -> dict:
         for told in about["parts"].values():
             told["class"], told["sha256"]
         about["stages"].items()
+    except Refused:
+        raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise Refused(f"{folder / 'config.json'} does not describe a checkpoint ({error!r})") from error
     return about
@@ -333,5 +295,7 @@ def _parse(folder: Path, about: dict) -> CheckpointConfig:
             for name, told in about["stages"].items()
         }
         return CheckpointConfig(about["name"], about["frames"], tuple(about["size"]), about["fps"], stages)
+    except Refused as refusal:
+        raise Refused(f"{folder / 'config.json'} cannot be used: {refusal}") from None
     except (TypeError, KeyError, AttributeError, ValueError) as error:
         raise Refused(f"{folder / 'config.json'} does not describe a checkpoint ({error!r})") from error

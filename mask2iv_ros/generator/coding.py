@@ -16,6 +16,8 @@ from mask2iv_ros.generator.conditioning import Condition, beside_first_frame
 from mask2iv_ros.masks import Role, encode_colours
 from mask2iv_ros.scene import Goal, Scene
 
+_TEXTS_KEPT = 100  # each is asked for by every rollout and stage; "" always is
+
 
 @dataclass(frozen=True)
 class SceneCode:
@@ -43,6 +45,7 @@ class Coder:
         self._parts, self._device = checkpoint, device
         self._fps = round(checkpoint.config.fps)
         self._latest: SceneCode | None = None
+        self._texts: dict[str, Float[Tensor, "1 s d"]] = {}
 
     def scene(self, scene: Scene) -> SceneCode:
         """Encode a scene once; the latest one is kept for its other goals and seeds."""
@@ -102,7 +105,13 @@ class Coder:
     @torch.inference_mode()
     def _text_tokens(self, texts: Sequence[str]) -> Float[Tensor, "b s d"] | None:
         encoder = self._parts.text_encoder
-        return None if encoder is None else encoder.encode(texts)
+        if encoder is None:
+            return None
+        if len(self._texts) > _TEXTS_KEPT:
+            self._texts.clear()
+        for text in {*texts} - self._texts.keys():
+            self._texts[text] = encoder.encode([text])
+        return torch.cat([self._texts[text] for text in texts])
 
 
 def _dtype(module: torch.nn.Module) -> torch.dtype:

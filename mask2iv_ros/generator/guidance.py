@@ -34,10 +34,13 @@ def guided(
     Raises:
         Refused: a guidance whose condition is not given.
     """
-    if sampling.guidance == 1 and sampling.image_guidance is None:
+    if not sampling.guided:
         conditions, weights = [condition], [1.0]
     elif unconditional is None:
-        raise Refused(f"guidance is {sampling.guidance}; expected 1, as no unconditional condition is known")
+        raise Refused(
+            f"guidance is {sampling.guidance} and image_guidance {sampling.image_guidance}; expected 1 and none, as no "
+            "unconditional condition is known"
+        )
     elif sampling.image_guidance is None:
         conditions, weights = [condition, unconditional], [sampling.guidance, 1 - sampling.guidance]
     elif without_text is None:

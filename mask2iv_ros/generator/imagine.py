@@ -6,6 +6,7 @@ import ctypes
 import gc
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -21,7 +22,7 @@ from mask2iv_ros.generator.coding import Coder, SceneCode
 from mask2iv_ros.generator.conditioning import goal_slots, without_masks
 from mask2iv_ros.generator.framing import Framing, frame_scene
 from mask2iv_ros.generator.parts import dtype_named
-from mask2iv_ros.generator.runtime import Halving, compiled, offloaded
+from mask2iv_ros.generator.runtime import Halving, compiled, enough_memory, offloaded
 from mask2iv_ros.generator.sampler import Sampling
 from mask2iv_ros.generator.scores import score
 from mask2iv_ros.generator.stage import OnEstimate
@@ -119,7 +120,9 @@ class Imaginer:
         chosen = torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
         if dtype == "auto":
             dtype = "fp32" if chosen.type == "cpu" else "bf16"
-        checkpoint = checkpoints.load(path, chosen, dtype_named(dtype))
+        at_home = ("text_encoder", "image_encoder") if offload else ()
+        with enough_memory(f"checkpoint {str(path)!r} in {dtype}", chosen):
+            checkpoint = checkpoints.load(path, chosen, dtype_named(dtype), at_home=at_home)
         if compiling:
             for stage in checkpoint.stages.values():
                 compiled(stage.denoiser)
@@ -154,7 +157,8 @@ class Imaginer:
             Trajectories at `size`; frame 0 is the scene's own label map.
         """
         framed = [self._frame(scene, goal) for goal in goals]
-        return self._trajectories(framed[0][0], [goal for _, goal in framed], seeds, on_step)
+        with self._enough_memory(len(goals)):
+            return self._trajectories(framed[0][0], [goal for _, goal in framed], seeds, on_step)
 
     def imagine(
         self,
@@ -197,16 +201,16 @@ class Imaginer:
         """
         framed = [self._frame(scene, goal) for goal in goals]
         shown, framed_goals = framed[0][0], [goal for _, goal in framed]
-        if trajectories is None:
-            followed = self._trajectories(shown, framed_goals, seeds, on_step)
-        else:
-            framing = Framing(scene.image.shape[:2], self.size)
-            followed = [self._fit(trajectory, framing) for trajectory in trajectories]
-
-        coder = self._ready()
-        code = coder.scene(shown)
-        masks = torch.cat([coder.encode(encode_colours(one.labels)) for one in followed])
-        videos = self._sample("video", code, code.first, masks, [""] * len(goals), seeds, on_step)
+        with self._enough_memory(len(goals)):
+            if trajectories is None:
+                followed = self._trajectories(shown, framed_goals, seeds, on_step)
+            else:
+                framing = Framing(scene.image.shape[:2], self.size)
+                followed = [self._fit(trajectory, framing) for trajectory in trajectories]
+            coder = self._ready()
+            code = coder.scene(shown)
+            masks = torch.cat([coder.encode(encode_colours(one.labels)) for one in followed])
+            videos = self._sample("video", code, code.first, masks, [""] * len(goals), seeds, on_step)
         return [
             Rollout(
                 id=rollout_id,
@@ -277,7 +281,7 @@ class Imaginer:
         silence = [""] * len(masks)
         condition = coder.condition(code, masks, texts, code.image)
         nothing = picture = None
-        if sampling.guidance != 1:
+        if sampling.guided:
             nothing = coder.condition(code, without_masks(masks, name), silence, code.no_image)
         if sampling.image_guidance is not None:
             picture = coder.condition(code, masks, silence, code.image)
@@ -326,6 +330,10 @@ class Imaginer:
         if tuple(size) == self.size:
             return trajectory
         return Trajectory(np.stack([framing.labels(frame) for frame in labels]), trajectory.source)
+
+    def _enough_memory(self, count: int) -> AbstractContextManager[None]:
+        height, width = self.size
+        return enough_memory(f"{count} rollouts of {self.frames} frames of {width} x {height}", self._device)
 
     def _ready(self) -> Coder:
         if self._coder is None:

@@ -186,7 +186,7 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     if not any((folder / name).is_file() for name in ("tokenizer.json", "vocab.json")):
         raise Refused(f"{folder} holds no tokenizer; expected tokenizer.json, or vocab.json with merges.txt")
     try:
-        return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:
         why = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
         raise Refused(f"{folder} cannot be loaded as a tokenizer ({why})") from error

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import wraps
 from typing import Any
 
 import torch
-from accelerate.hooks import ModelHook, add_hook_to_module
 from accelerate.utils import send_to_device
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -64,35 +64,47 @@ def offloaded[Network: nn.Module](network: Network, device: torch.device) -> Net
     For encoders, which are called once per scene: every call copies the weights over, none copies them back.
     """
     network.to("cpu")
-    add_hook_to_module(network, _Visit(device))
+    owners = list(network.modules())
+    home = [(owner, *one) for owner in owners for one in owner.named_parameters(recurse=False)]
+    home += [(owner, *one) for owner in owners for one in owner.named_buffers(recurse=False)]
+    if device.type == "cuda":  # copies from pinned memory are several times faster
+        for _, _, tensor in home:
+            tensor.data = tensor.data.pin_memory()
+    forward = network.forward
+
+    @wraps(forward)
+    def visit(*args: Any, **kwargs: Any) -> Any:
+        try:
+            for owner, name, tensor in home:
+                copy = tensor.data.to(device, non_blocking=True)
+                setattr(owner, name, nn.Parameter(copy, False) if isinstance(tensor, nn.Parameter) else copy)
+            return forward(*send_to_device(args, device), **send_to_device(kwargs, device))
+        finally:
+            for owner, name, tensor in home:
+                setattr(owner, name, tensor)
+
+    network.forward = visit
     return network
 
 
-class _Visit(ModelHook):
-    """Copies of the weights stand in their place during a call."""
+@contextmanager
+def enough_memory(what: str, device: torch.device) -> Iterator[None]:
+    """Turn the GPU's running out of memory into one sentence.
 
-    def __init__(self, device: torch.device):
-        self.device = device
+    Args:
+        what: did not fit.
+        device: of the memory.
 
-    def init_hook(self, module: nn.Module) -> nn.Module:
-        owners = list(module.modules())
-        self.home = [(owner, *one) for owner in owners for one in owner.named_parameters(recurse=False)]
-        self.home += [(owner, *one) for owner in owners for one in owner.named_buffers(recurse=False)]
-        if self.device.type == "cuda":  # copies from pinned memory are several times faster
-            for _, _, tensor in self.home:
-                tensor.data = tensor.data.pin_memory()
-        return module
-
-    def pre_forward(self, module: nn.Module, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
-        for owner, name, tensor in self.home:
-            copy = tensor.data.to(self.device, non_blocking=True)
-            setattr(owner, name, nn.Parameter(copy, False) if isinstance(tensor, nn.Parameter) else copy)
-        return send_to_device(args, self.device), send_to_device(kwargs, self.device)
-
-    def post_forward(self, module: nn.Module, output: Any) -> Any:
-        for owner, name, tensor in self.home:
-            setattr(owner, name, tensor)
-        return output
+    Raises:
+        Refused: memory does not hold it.
+    """
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise Refused(
+            f"memory does not hold {what}{_memory(device)}; what needs less: dtype fp16 or bf16, offload, a smaller "
+            "batch, other programs off the GPU"
+        ) from None
 
 
 # CUDA's fused attention takes no more sequences, and attention over time has one for every

@@ -64,6 +64,11 @@ class Sampling:
             if not number or not isfinite(value) or not 0 <= value <= most:
                 raise Refused(f"{name} is {value!r}; expected a number from 0 to {most}")
 
+    @property
+    def guided(self) -> bool:
+        """Whether the network is called without conditions too."""
+        return self.guidance != 1 or self.image_guidance is not None
+
 
 def timesteps(schedule: NoiseSchedule, sampling: Sampling) -> list[int]:
     """Return the timesteps that are visited, the noisiest first: exactly as many as asked for, no two the same.

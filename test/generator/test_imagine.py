@@ -261,3 +261,16 @@ def test_networks_are_compiled_only_if_asked(tiny: Path):
     for compiling in (False, True):
         stages = Imaginer.load(tiny, "cpu", compiling=compiling)._checkpoint.stages.values()
         assert {stage.denoiser.denoiser._compiled_call_impl is not None for stage in stages} == {compiling}
+
+
+def test_image_guidance_alone_needs_the_unconditional_too(tiny: Path, scene: Scene, goal: Goal):
+    both = Imaginer.load(tiny, "cpu", guidance=1.0, image_guidance=2.0)
+    assert both.trajectory(scene, goal, seed=0).labels.shape == (4, 32, 48)
+
+
+def test_too_little_memory_is_one_sentence(imaginer: Imaginer, scene: Scene, goal: Goal):
+    def burst(_: Progress) -> None:
+        raise torch.OutOfMemoryError
+
+    with pytest.raises(Refused, match="memory does not hold 1 rollouts of 4 frames of 48 x 32; what needs less"):
+        imaginer.trajectory(scene, goal, seed=0, on_step=burst)

@@ -148,15 +148,15 @@ class DynamiCrafterUNet(UNet3DConditionModel):
 
     def _run(self, function: Callable[..., Tensor], *arguments: object) -> Tensor:
         if self.gradient_checkpointing and torch.is_grad_enabled():
-            return self._gradient_checkpointing_func(function, *arguments)
+            return checkpoint(function, *arguments, use_reentrant=False)
         return function(*arguments)
 
     def _set_gradient_checkpointing(
         self, enable: bool = True, gradient_checkpointing_func: Callable[..., Tensor] = checkpoint
     ) -> None:
-        # Here alone: the transformers inside would recompute a second time what is recomputed already.
+        # Not diffusers' function, which the compiler cannot follow; and here alone, or the transformers
+        # inside would recompute a second time what is recomputed already.
         self.gradient_checkpointing = enable
-        self._gradient_checkpointing_func = gradient_checkpointing_func
 
     def widened(self, in_channels: int) -> Self:
         """Return a model with more input channels, the new ones starting at zero, which changes no output.
