@@ -1,6 +1,6 @@
 """Where a training stands decides everything random in it: seed, step and place in the batch, and nothing else.
 
-A resumed run therefore repeats an unbroken one without any random state being kept.
+A resumed run therefore draws what an unbroken one does without any random state being kept.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from torch.utils.data import Sampler
 
 def seed_at(*place: int) -> int:
     """Return a seed for a place, such as (seed, step, rank): neighbouring places share nothing."""
-    return int(np.random.SeedSequence(place).generate_state(1, np.uint64)[0] >> 1)
+    # SeedSequence pads with zeros, which would make one place of (5,) and (5, 0).
+    return int(np.random.SeedSequence((len(place), *place)).generate_state(1, np.uint64)[0] >> 1)
 
 
 def generator_at(*place: int) -> torch.Generator:

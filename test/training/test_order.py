@@ -25,7 +25,7 @@ def test_gpus_share_what_one_would_take():
     assert [one + other for one, other in zip(*shares, strict=True)] == alone
 
 
-@pytest.mark.parametrize("other", [(0, 1, 3), (1, 1, 2), (0, 2, 2), (0, 1), (0, 2, 1)])
+@pytest.mark.parametrize("other", [(0, 1, 3), (1, 1, 2), (0, 2, 2), (0, 1), (0, 2, 1), (0, 1, 2, 0)])
 def test_places_have_draws_of_their_own(other: tuple[int, ...]):
     place = (0, 1, 2)
     assert seed_at(*place) != seed_at(*other)
