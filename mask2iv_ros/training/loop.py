@@ -1,5 +1,8 @@
 """Trains a stage on accelerate: one GPU, many, or a CPU; a killed run goes on as if nothing had been.
 
+The same windows, the same draws and the same weights: to the bit on a CPU, on GPUs up to the order in which
+their kernels add up.
+
 Many GPUs: `torchrun --nproc-per-node 8 -m mask2iv_ros.cli.main train ...`; each takes its share of
 every batch (`order`), and accelerate adds up their gradients.
 """
@@ -9,12 +12,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from datetime import timedelta
 from math import isfinite
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from accelerate.utils import InitProcessGroupKwargs
 from diffusers.training_utils import EMAModel
 from jaxtyping import Float
 from torch import Tensor
@@ -102,8 +107,8 @@ class Trainer:
         """Train to the last step and return the stage, its weights averaged if the experiment asks for it.
 
         Raises:
-            Refused: the state in the folder cannot be resumed, the loss is no longer finite, or the
-                GPU's memory is too small even for half of a micro-batch.
+            Refused: the state in the folder cannot be resumed, the loss or its gradient is no longer finite,
+                or the GPU's memory is too small even for half of a micro-batch.
         """
         experiment, asked, log = self._experiment, self._experiment.optimiser, self._experiment.log
         main = self._accelerator.is_main_process
@@ -132,6 +137,8 @@ class Trainer:
                 bar.set_postfix(loss=f"{mean:.4f}", refresh=False)
             if done % log.save == 0 or done == asked.steps:
                 validation = self._validate()
+                if not isfinite(validation):
+                    raise self._diverged(f"the loss of the validation after step {done}", validation)
                 if main:
                     curves.points(done, {"validation": validation})
                     curves.line(done, {"loss": sum(recent) / len(recent), "validation": validation})
@@ -168,7 +175,10 @@ class Trainer:
         norm = float(self._accelerator.clip_grad_norm_(list(self._trained.values()), asked.clip))
         loss = float(self._accelerator.reduce(loss, "mean"))
         if not isfinite(loss):
-            raise Refused(f"the loss of step {step + 1} is {loss}; expected a rate below {asked.rate} to converge")
+            raise self._diverged(f"the loss of step {step + 1}", loss)
+        # fp16's scaler skips such a step and tries a smaller scale.
+        if not isfinite(norm) and self._accelerator.scaler is None:
+            raise self._diverged(f"the gradient's norm of step {step + 1}", norm)
         try:
             self._optimiser.step()
         except torch.OutOfMemoryError as error:
@@ -177,6 +187,9 @@ class Trainer:
         if self._average is not None:
             self._average.step(self._trained.values())
         return loss, norm
+
+    def _diverged(self, what: str, value: float) -> Refused:
+        return Refused(f"{what} is {value}; expected a rate below {self._experiment.optimiser.rate} to converge")
 
     def _gradient(self, windows: Sequence[Window], step: int) -> Float[Tensor, ""]:
         """Add up the gradient of a batch and return its loss; if memory is too small, once more with half at once."""
@@ -306,7 +319,11 @@ def accelerator_for(experiment: Experiment, device: str = "auto") -> Accelerator
     asked = experiment.optimiser.precision
     # One state a process is accelerate's rule, which would hold a second training to the first one's precision.
     AcceleratorState._reset_state()
-    accelerator = Accelerator(mixed_precision="no" if asked == "fp32" else asked, cpu=device == "cpu")
+    # The first process encodes the dataset while the others wait, which takes longer than NCCL's ten minutes.
+    patience = InitProcessGroupKwargs(timeout=timedelta(days=7))
+    accelerator = Accelerator(
+        mixed_precision="no" if asked == "fp32" else asked, cpu=device == "cpu", kwargs_handlers=[patience]
+    )
     if asked == "fp16" and accelerator.device.type == "cpu":
         raise Refused("precision is fp16 on a CPU; expected fp32 or bf16")
     return accelerator

@@ -221,6 +221,33 @@ def test_a_loss_that_is_not_finite_ends_the_training(small, tiny_experiment, tmp
     assert load_state(tmp_path) is None
 
 
+class Steep(SpaceTimeUNet):
+    """A network whose gradient is not a number, though its loss is one."""
+
+    def forward(self, sample, timestep, condition):
+        output = super().forward(sample, timestep, condition)
+        return output + (0 * output).abs().sqrt()
+
+
+class Lost(SpaceTimeUNet):
+    """A network that fails on what is held out alone."""
+
+    def forward(self, sample, timestep, condition):
+        output = super().forward(sample, timestep, condition)
+        return output if self.training else output * torch.nan
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"), [(Steep, "the gradient's norm of step 1 is nan"), (Lost, "validation after step 3 is nan")]
+)
+def test_weights_that_are_lost_are_not_kept(small, tiny_experiment, tmp_path: Path, kind: type, words: str):
+    stage = Stage(kind(24, 8, 4, widths=(16,), depth=1, head_width=16), scale=torch.ones(8))
+    with pytest.raises(Refused, match=rf"{words}; expected a rate below 0\.003"):
+        train(small, tiny_experiment("video"), tmp_path, stage)
+    assert load_state(tmp_path) is None
+    assert all(tensor.isfinite().all() for tensor in stage.state_dict().values())
+
+
 def test_curves_and_sample_videos_are_written(small, tiny_experiment, tmp_path: Path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -247,6 +274,10 @@ def test_sample_videos_take_guidance(full, base_experiment, tmp_path: Path):
 def test_a_network_that_cannot_compute_twice_is_refused(small, tiny_experiment, tmp_path: Path):
     with pytest.raises(Refused, match="checkpointing is true for a SpaceTimeUNet"):
         train(small, tiny_experiment("video", optimiser={"checkpointing": True}), tmp_path)
+
+
+def test_processes_wait_for_one_that_encodes_for_days(tiny_experiment: Callable[..., Experiment]):
+    assert accelerator_for(tiny_experiment("video"), "cpu").init_handler.timeout.days == 7
 
 
 def test_half_precision_needs_a_gpu(tiny_experiment: Callable[..., Experiment]):
