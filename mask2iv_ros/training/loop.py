@@ -10,11 +10,12 @@ every batch (`order`), and accelerate adds up their gradients.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 from math import isfinite
 from pathlib import Path
+from types import MappingProxyType
 
 import torch
 from accelerate import Accelerator
@@ -37,7 +38,7 @@ from mask2iv_ros.training.memory import too_little_memory
 from mask2iv_ros.training.order import Order, generator_at, seed_at
 from mask2iv_ros.training.samples import sample_videos
 from mask2iv_ros.training.schedule import rate_factor
-from mask2iv_ros.training.state import State, changed_settings, load_state, save_state, unusable
+from mask2iv_ros.training.state import State, changed_settings, check_origin, load_state, save_state, unusable
 from mask2iv_ros.training.windows import Window
 
 _log = logging.getLogger(__name__)
@@ -59,6 +60,7 @@ class Trainer:
         folder: for states and logs; a state that it holds is gone on from.
         accelerator: decides on devices and precision (`accelerator_for`).
         undecayed: weights that the optimiser does not shrink.
+        origin: see `State`.
 
     Raises:
         Refused: the batch cannot be shared among the GPUs.
@@ -75,12 +77,14 @@ class Trainer:
         folder: Path,
         accelerator: Accelerator,
         undecayed: frozenset[Tensor] = frozenset(),
+        origin: Mapping[str, str] = MappingProxyType({}),
     ):
         asked, world = experiment.optimiser, accelerator.num_processes
         if asked.batch % world:
             raise Refused(f"batch is {asked.batch} on {world} GPUs; expected a multiple of their number")
         self._stage, self._windows, self._held_out, self._batcher = stage, windows, held_out, batcher
         self._experiment, self._sampling, self._folder, self._accelerator = experiment, sampling, folder, accelerator
+        self._origin = dict(origin)
         self._micro = min(asked.micro, asked.batch // world)
         if asked.checkpointing:
             try:
@@ -283,8 +287,9 @@ class Trainer:
             average = self._average and dict(zip(self._trained, self._average.shadow_params, strict=True))
             scaler = self._accelerator.scaler.state_dict() if self._accelerator.scaler else {}
             optimiser = self._optimiser.state_dict()
-            settings = self._experiment.as_dict()
-            save_state(self._folder, State(step, settings, self._micro, self._weights(), optimiser, average, scaler))
+            settings, weights = self._experiment.as_dict(), self._weights()
+            state = State(step, settings, self._micro, weights, optimiser, average, scaler, self._origin)
+            save_state(self._folder, state)
         self._accelerator.wait_for_everyone()
 
     def _resume(self) -> int:
@@ -294,6 +299,7 @@ class Trainer:
         path, state = found
         if changed := changed_settings(state.experiment, self._experiment.as_dict()):
             raise Refused(f"{path} was trained with other settings ({changed}); expected the same, or another folder")
+        check_origin(path, state.origin, self._origin)
         try:
             _copy(state.weights, self._weights())
             self._optimiser.load_state_dict(state.optimiser)

@@ -1,7 +1,7 @@
 """The state of a training: a folder that appears whole or not at all, and goes when the next one is there.
 
 ```
-step-00000500/  state.json             step, experiment, micro-batch, fp16's loss scale
+step-00000500/  state.json             step, experiment, what it began from, micro-batch, fp16's loss scale
                 weights.safetensors    what is trained, and the stage's scale
                 average.safetensors    its moving average, if there is one
                 optimiser.pt           moments; read without running code
@@ -22,6 +22,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from mask2iv_ros.errors import Refused
+from mask2iv_ros.export.exchange import sync
 
 _FREE = {"log", "data.workers", "optimiser.steps", "optimiser.micro", "optimiser.checkpointing"}
 
@@ -38,6 +39,8 @@ class State:
         optimiser: its state dict.
         average: the weights' moving average by name, if there is one.
         scaler: state dict of fp16's loss scale.
+        origin: by name what the settings do not tell and a resumed training may not change either, such as a
+            hash of its base and of its dataset.
     """
 
     step: int
@@ -47,10 +50,11 @@ class State:
     optimiser: dict
     average: Mapping[str, Tensor] | None = None
     scaler: dict = field(default_factory=dict)
+    origin: Mapping[str, str] = field(default_factory=dict)
 
 
 def save_state(folder: Path, state: State) -> None:
-    """Write a state into the training's folder, and remove the one before it.
+    """Write a state into the training's folder and, once it is on the disk, remove the one before it.
 
     Raises:
         Refused: the disk is full or the folder cannot be written.
@@ -64,10 +68,12 @@ def save_state(folder: Path, state: State) -> None:
         if state.average is not None:
             save_file(_plain(state.average), part / "average.safetensors")
         torch.save(state.optimiser, part / "optimiser.pt")
-        about = {name: getattr(state, name) for name in ("step", "experiment", "micro", "scaler")}
+        about = {name: getattr(state, name) for name in ("step", "experiment", "origin", "micro", "scaler")}
         (part / "state.json").write_text(json.dumps(about, indent=1) + "\n")
         shutil.rmtree(target, ignore_errors=True)
+        sync(part)
         os.replace(part, target)
+        sync(folder)
     except OSError as error:
         raise Refused(f"{target} cannot be written ({error}); expected a folder with room for a state") from error
     for other in folder.glob("step-*"):
@@ -96,6 +102,7 @@ def load_state(folder: Path) -> tuple[Path, State] | None:
             optimiser=torch.load(path / "optimiser.pt", map_location="cpu", weights_only=True),
             average=load_file(average) if average.exists() else None,
             scaler=dict(about["scaler"]),
+            origin=dict(about["origin"]),
         )
     except Exception as error:
         # A torn or foreign state raises many kinds, and torch's own words advise to load it unsafely.
@@ -120,6 +127,20 @@ def changed_settings(before: Mapping, now: Mapping, place: str = "") -> str:
             continue
         return f"{where} was {old!r} and is {new!r}"
     return ""
+
+
+def check_origin(path: Path, before: Mapping[str, str], now: Mapping[str, str]) -> None:
+    """Check that a state began from what its training is resumed with.
+
+    Raises:
+        Refused: something is another one.
+    """
+    for name in sorted(now):
+        old, new = before.get(name), now[name]
+        if old != new:
+            # A video is told from another by its file's time.
+            same = "the same, its files' times too" if name == "dataset" else "the same"
+            raise Refused(f"{path} was trained with {name} {old!r}, not {new!r}; expected {same}, or another folder")
 
 
 def unusable(path: Path, why: str) -> Refused:

@@ -1,4 +1,5 @@
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -6,7 +7,7 @@ import pytest
 import torch
 
 from mask2iv_ros.errors import Refused
-from mask2iv_ros.training.state import State, changed_settings, load_state, save_state
+from mask2iv_ros.training.state import State, changed_settings, check_origin, load_state, save_state
 
 STATE = State(
     step=500,
@@ -16,6 +17,7 @@ STATE = State(
     optimiser={"state": {0: {"step": torch.tensor(3.0), "exp_avg": torch.ones(3)}}, "param_groups": [{"lr": 0.1}]},
     average={"a": torch.zeros(3, 2)},
     scaler={"scale": 2.0},
+    origin={"base": "12ab"},
 )
 
 
@@ -25,6 +27,7 @@ def test_a_state_comes_back(tmp_path: Path):
     path, found = load_state(tmp_path / "work")
     assert path.name == "step-00000500"
     assert (found.step, found.micro, found.experiment, found.scaler) == (500, 2, STATE.experiment, STATE.scaler)
+    assert found.origin == STATE.origin
     assert torch.equal(found.weights["a"], STATE.weights["a"])
     assert torch.equal(found.average["a"], STATE.average["a"])
     assert torch.equal(found.optimiser["state"][0]["exp_avg"], torch.ones(3))
@@ -36,6 +39,38 @@ def test_the_latest_state_stays_alone(tmp_path: Path):
     assert [path.name for path in tmp_path.iterdir()] == ["step-00001000"]
     _, found = load_state(tmp_path)
     assert (found.step, found.average) == (1000, None)
+
+
+def test_a_state_is_on_the_disk_before_the_one_before_it_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    save_state(tmp_path, STATE)
+    synced, fsync = [], os.fsync
+
+    def watched(descriptor: int) -> None:
+        path = Path(f"/proc/self/fd/{descriptor}").readlink()
+        synced.append((path.relative_to(tmp_path).as_posix(), (tmp_path / "step-00000500").exists()))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", watched)
+    save_state(tmp_path, replace(STATE, step=1000))
+    part = "step-00001000.part"
+    names = ("state.json", "weights.safetensors", "average.safetensors", "optimiser.pt")
+    assert {(f"{part}/{name}", True) for name in names} | {(part, True)} <= set(synced)
+    # The rename too.
+    assert (".", True) in synced[synced.index((part, True)) :]
+    assert not (tmp_path / "step-00000500").exists()
+
+
+@pytest.mark.parametrize(
+    ("now", "words"),
+    [
+        ({"base": "34cd"}, "was trained with base '12ab', not '34cd'; expected the same, or another folder"),
+        ({"base": "12ab", "dataset": "5"}, "was trained with dataset None, not '5'; expected the same, its files' t"),
+    ],
+)
+def test_a_state_of_another_origin_is_refused(tmp_path: Path, now: dict, words: str):
+    check_origin(tmp_path, STATE.origin, {"base": "12ab"})
+    with pytest.raises(Refused, match=words):
+        check_origin(tmp_path, STATE.origin, now)
 
 
 def test_what_a_kill_left_half_written_is_not_taken_for_a_state(tmp_path: Path):
