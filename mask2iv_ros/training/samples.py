@@ -35,7 +35,7 @@ def sample_videos(
             batch.condition,
             noise(),
             sampling,
-            unconditional=None if sampling.guidance == 1 else batcher.unconditional(batch.condition),
+            unconditional=batcher.unconditional(batch.condition) if sampling.guided else None,
             without_text=None if sampling.image_guidance is None else batcher.without_text(batch.condition),
             step_noise=noise,
         )

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -27,3 +29,15 @@ def test_the_true_video_is_beside_what_the_stage_makes(small, tiny_experiment, s
             assert near < far
     again = list(sample_videos(beginning.stage, small.batcher(asked), windows, beginning.sampling))
     np.testing.assert_array_equal(made[1][0], again[1][0])
+
+
+def test_guidance_of_the_image_alone_leads_away_from_no_conditions_too(full, base_experiment):
+    asked, windows = base_experiment("trajectory"), [full.windows[0]]
+    beginning = begin(asked, full.base, "base", None, CPU)
+    plain = replace(beginning.sampling, eta=0.0, guidance=1.0)
+
+    def made(sampling):
+        ((frames, _),) = sample_videos(beginning.stage.eval(), full.batcher(asked), windows, sampling)
+        return frames[:, :, 24:]
+
+    assert not np.array_equal(made(plain), made(replace(plain, image_guidance=9.0)))
