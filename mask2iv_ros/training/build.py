@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from mask2iv_ros.errors import Refused
-from mask2iv_ros.generator.checkpoint import Checkpoint, CheckpointConfig
+from mask2iv_ros.generator.checkpoint import Checkpoint
+from mask2iv_ros.generator.checkpoint_config import CheckpointConfig
+from mask2iv_ros.generator.runtime import MOST_SEQUENCES
 from mask2iv_ros.generator.sampler import Sampling
 from mask2iv_ros.generator.space_time import SpaceTimeUNet
 from mask2iv_ros.generator.stage import Stage
-from mask2iv_ros.training.experiment import Experiment
+from mask2iv_ros.training.experiment import Experiment, Optimiser
 from mask2iv_ros.training.freeze import choose_trained
 from mask2iv_ros.training.lora import Adapters
 from mask2iv_ros.training.order import seed_at
@@ -67,6 +70,7 @@ def check_fit(experiment: Experiment, base: Checkpoint, source: str | None) -> N
     wants_text = "text" in experiment.conditions
     if wants_text and base.text_encoder is None:
         raise Refused(f"goals is {experiment.goals} and base {base.config.name!r} has no text encoder; expected 1.0")
+    _check_sequences(experiment.optimiser, prod(side // base.autoencoder.patch for side in experiment.data.size))
     if source is None:
         return
     denoiser, scale = base.stages[source].denoiser, base.stages[source].scale
@@ -84,8 +88,19 @@ def check_fit(experiment: Experiment, base: Checkpoint, source: str | None) -> N
         raise Refused(f"goals is {experiment.goals} and stage {source!r} takes no text; expected 1.0")
 
 
+def _check_sequences(asked: Optimiser, positions: int) -> None:
+    """Refuse windows that are more at once than attention over time, a sequence per latent position, can take."""
+    if min(asked.micro, asked.batch) * positions > MOST_SEQUENCES:
+        fitting = [micro for micro in range(1, MOST_SEQUENCES // positions + 1) if asked.batch % micro == 0]
+        expected = f"micro {fitting[-1]}" if fitting else "a smaller data.size"
+        raise Refused(
+            f"micro is {asked.micro} windows of {positions} latent positions each; expected {expected}, as CUDA's "
+            f"attention takes at most {MOST_SEQUENCES} positions at once"
+        )
+
+
 def begin(
-    experiment: Experiment, base: Checkpoint, source: str | None, scale: Float[Tensor, "c"], device: torch.device
+    experiment: Experiment, base: Checkpoint, source: str | None, scale: Float[Tensor, "c"] | None, device: torch.device
 ) -> Beginning:
     """Return the stage to train.
 
@@ -93,7 +108,7 @@ def begin(
         experiment: see `Experiment`.
         base: loaded with the stage `source`, which is trained in place; it fits (`check_fit`).
         source: see `source_of`.
-        scale: of the change since the first frame, in this training's data.
+        scale: of the change since the first frame, for a network to be trained on changes; a base's stage has its own.
         device: of the stage.
 
     Raises:

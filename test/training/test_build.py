@@ -10,6 +10,7 @@ from mask2iv_ros.generator.sampler import Sampling
 from mask2iv_ros.generator.schedule import NoiseSchedule
 from mask2iv_ros.generator.stage import Stage
 from mask2iv_ros.training.build import begin, check_fit, source_of
+from mask2iv_ros.training.experiment import Optimiser
 from mask2iv_ros.training.windows import Windows
 
 CPU, SCALE = torch.device("cpu"), torch.full((8,), 0.5)
@@ -100,6 +101,11 @@ def test_a_base_that_does_not_fit_is_refused(small, small_base, full, tiny_exper
     further = checkpoints.load(small_base, CPU, stages=("video",))
     changing = replace(base_experiment("video"), change=True)
     check_fit(changing, further, "video")
+    huge = replace(changing, data=replace(changing.data, size=(8 * 128, 8 * 256)), optimiser=Optimiser(1, 12, 12))
+    refused(huge, further, "video", "micro is 12 windows of 32768 latent positions each; expected micro 1, as CUDA's")
+    check_fit(replace(huge, optimiser=Optimiser(1, 12, 1)), further, "video")
+    wide = replace(huge, data=replace(huge.data, size=(8 * 300, 8 * 300)))
+    refused(wide, further, "video", r"expected a smaller data\.size")
     long = replace(changing, data=replace(changing.data, windows=Windows(frames=5)))
     refused(long, further, "video", r"windows\.frames is 5; stage 'video' takes at most 4")
     told = replace(base_experiment("trajectory"), change=True)
