@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,13 +14,15 @@ from accelerate import Accelerator
 from mask2iv_ros.data.labelled import LabelledDataset
 from mask2iv_ros.errors import Refused
 from mask2iv_ros.generator import checkpoint as checkpoints
-from mask2iv_ros.generator.checkpoint import Checkpoint, CheckpointConfig, StageConfig
+from mask2iv_ros.generator.checkpoint import Checkpoint
+from mask2iv_ros.generator.checkpoint_config import CheckpointConfig, StageConfig
 from mask2iv_ros.generator.parts import find, hash_part
 from mask2iv_ros.training.batch import Batcher
 from mask2iv_ros.training.build import begin, check_fit, source_of
 from mask2iv_ros.training.experiment import Experiment
 from mask2iv_ros.training.latents import LatentEpisodes, encode_dataset
 from mask2iv_ros.training.loop import Trainer, accelerator_for
+from mask2iv_ros.training.memory import enough_memory
 from mask2iv_ros.training.windows import LatentWindows
 
 
@@ -32,15 +37,18 @@ def train_stage(
     device: str = "auto",
     dtype: torch.dtype = torch.float16,
 ) -> None:
-    """Train a stage and add it to a checkpoint; a killed training goes on from its work folder.
+    """Train a stage and add it to a checkpoint; a killed training goes on from its work folder (`loop`).
+
+    Only with the base, dataset and camera that it began with; a dataset that is copied meanwhile must keep the
+    times of its files, by which one video is told from another.
 
     Args:
         experiment: see `Experiment`.
         data: a LeRobot v3 dataset with a label image per frame.
         base: checkpoint, by folder, name or hub id, that gives encoders and, unless the experiment
             has a network of its own, weights to begin with.
-        out: folder of the checkpoint that gets the stage; made from the base's encoders where it
-            does not exist.
+        out: folder of the checkpoint that gets the stage; made from the base's encoders, before
+            the training begins, where it does not exist.
         work: for states, curves and sample videos.
         validation: another dataset, held out; without one a share of `data`'s episodes is.
         camera: whose frames and labels, where a dataset has several.
@@ -48,77 +56,122 @@ def train_stage(
         dtype: of the weights in the checkpoint.
 
     Raises:
-        Refused: dataset, base, experiment, `out` and `work` do not fit together.
+        Refused: dataset, base, experiment, `out` and `work` do not fit together, memory is too small, or the
+            training diverged.
     """
     accelerator = accelerator_for(experiment, device)
-    source = source_of(experiment, checkpoints.read_config(base))
+    with enough_memory(experiment, accelerator.device):
+        source = source_of(experiment, checkpoints.read_config(base))
+        parts = checkpoints.load(base, accelerator.device, stages=() if source is None else (source,))
+        check_fit(experiment, parts, source)
+        datasets = [LabelledDataset.open(root, camera) for root in (data, validation) if root is not None]
+        strides, frames = experiment.data.windows.strides, experiment.data.windows.frames
+        fps = float(max(1, datasets[0].fps // min(strides)))
+        config = CheckpointConfig(name=out.name, frames=frames, size=experiment.data.size, fps=fps, stages={})
+        if accelerator.is_main_process:
+            _make(out, base, config)
+        learned, held_out = _latents(experiment, parts, datasets, accelerator)
+        windows, held_out = (LatentWindows(one, experiment.data.windows) for one in (learned, held_out))
+        scale = None
+        if experiment.change and source is None:
+            scale = windows.change_scale("masks" if experiment.stage == "trajectory" else "video")
+        beginning = begin(experiment, parts, source, scale, accelerator.device)
+        batcher = Batcher(experiment, parts.autoencoder, learned.no_text, learned.no_image, accelerator.device)
+        del parts  # and with it the encoders' memory: from here on their work is on the disk
+        trainer = Trainer(
+            beginning.stage,
+            windows,
+            held_out,
+            batcher,
+            experiment,
+            beginning.sampling,
+            work,
+            accelerator,
+            beginning.undecayed,
+            _origin(base, source, datasets[0].camera, learned),
+        )
+        stage = trainer.run()
+        if not accelerator.is_main_process:
+            return
+        if beginning.adapters is not None:
+            beginning.adapters.save(work / "adapter")
+            beginning.adapters.merge()
+        _make(out, base, config)
+        told = None if stage.scale is None else tuple(stage.scale.tolist())
+        about = StageConfig(stage.schedule, beginning.sampling, experiment.conditions, told)
+        checkpoints.add_stage(out, experiment.stage, stage, about, dtype)
+
+
+def _make(out: Path, base: str | Path, config: CheckpointConfig) -> None:
+    """Make the checkpoint that gets the stage, where there is none.
+
+    Before the training too, so that what would fail afterwards fails before hours are lost. One that a failed
+    training left, without stages, does not hold another training to that one's settings.
+
+    Raises:
+        Refused: there is one that the stage does not fit into.
+    """
+    keep = True
     if out.exists():
-        _check_grown(out, base, experiment)
-    parts = checkpoints.load(base, accelerator.device, stages=() if source is None else (source,))
-    check_fit(experiment, parts, source)
-    learned, held_out = _latents(experiment, parts, data, validation, camera, accelerator)
-    windows, held_out = (LatentWindows(one, experiment.data.windows) for one in (learned, held_out))
-    scale = windows.change_scale("masks" if experiment.stage == "trajectory" else "video")
-    beginning = begin(experiment, parts, source, scale, accelerator.device)
-    batcher = Batcher(experiment, parts.autoencoder, learned.no_text, learned.no_image, accelerator.device)
-    config = CheckpointConfig(
-        name=out.name,
-        frames=experiment.data.windows.frames,
-        size=experiment.data.size,
-        fps=float(max(1, learned.fps // min(experiment.data.windows.strides))),
-        stages={},
-    )
-    del parts  # and with it the encoders' memory: from here on their work is on the disk
-    trainer = Trainer(
-        beginning.stage,
-        windows,
-        held_out,
-        batcher,
-        experiment,
-        beginning.sampling,
-        work,
-        accelerator,
-        beginning.undecayed,
-    )
-    stage = trainer.run()
-    if not accelerator.is_main_process:
-        return
-    if beginning.adapters is not None:
-        beginning.adapters.save(work / "adapter")
-        beginning.adapters.merge()
-    if not out.exists():
-        checkpoints.derive(out, base, config)
-    told = None if stage.scale is None else tuple(stage.scale.tolist())
-    about = StageConfig(stage.schedule, beginning.sampling, experiment.conditions, told)
-    checkpoints.add_stage(out, experiment.stage, stage, about, dtype)
+        found, source = checkpoints.read_config(out), find(base)
+        _check_shared(out, source)
+        if not found.stages and not out.samefile(source):
+            keep = found == config
+        elif (found.frames, found.size) != (config.frames, config.size):
+            raise Refused(
+                f"{out} makes {found.frames} frames of {found.size} and the experiment {config.frames} of "
+                f"{config.size}; expected the same"
+            )
+    checkpoints.derive(out, base, config, keep=keep)
+
+
+def _check_shared(out: Path, source: Path) -> None:
+    """Refuse a checkpoint whose autoencoder or encoders are not the base's."""
+    for part in checkpoints.SHARED:
+        folders = [folder / part for folder in (source, out)]
+        present = [folder.exists() for folder in folders]
+        if present[0] != present[1] or (all(present) and len({hash_part(folder) for folder in folders}) > 1):
+            raise Refused(f"{out} has another {part} than base {str(source)!r}; expected one checkpoint to share them")
+
+
+def _origin(base: str | Path, source: str | None, camera: str, learned: LatentEpisodes) -> dict[str, str]:
+    """Return what the training begins from, hashed where it is large (see `State`).
+
+    Of the base only what is trained with: another stage that is added to it meanwhile makes no difference.
+    """
+    told = json.loads((find(base) / "config.json").read_text())
+    used = {*checkpoints.SHARED, source, f"{source}_projector"} & told["parts"].keys()
+    parts = {part: told["parts"][part] for part in used}, told["stages"].get(source)
+    episodes = [(one.digest, one.task) for one in learned.episodes]
+    return {"base": _hash(parts), "camera": camera, "dataset": _hash(episodes)}
+
+
+def _hash(value: object) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _latents(
     experiment: Experiment,
     parts: Checkpoint,
-    data: Path,
-    validation: Path | None,
-    camera: str | None,
+    datasets: Sequence[LabelledDataset],
     accelerator: Accelerator,
 ) -> tuple[LatentEpisodes, LatentEpisodes]:
     """Return the episodes to learn from and those to validate on, encoded."""
     encoded = []
-    for root in (data, validation):
-        if root is not None:
-            dataset = LabelledDataset.open(root, camera)
-            with accelerator.main_process_first():
-                encoded.append(
-                    encode_dataset(
-                        dataset,
-                        parts.autoencoder,
-                        parts.text_encoder,
-                        parts.image_encoder,
-                        experiment.data.size,
-                        accelerator.device,
-                        experiment.data.windows.every,
-                    )
+    for dataset in datasets:
+        with accelerator.main_process_first():
+            encoded.append(
+                encode_dataset(
+                    dataset,
+                    parts.autoencoder,
+                    parts.text_encoder,
+                    parts.image_encoder,
+                    experiment.data.size,
+                    accelerator.device,
+                    experiment.data.windows.every,
                 )
-    return tuple(encoded) if validation is not None else hold_out(encoded[0], experiment.data.held_out)
+            )
+    return tuple(encoded) if len(encoded) > 1 else hold_out(encoded[0], experiment.data.held_out)
 
 
 def hold_out(latents: LatentEpisodes, share: float) -> tuple[LatentEpisodes, LatentEpisodes]:
@@ -137,19 +190,3 @@ def hold_out(latents: LatentEpisodes, share: float) -> tuple[LatentEpisodes, Lat
         for held in (False, True)
     )
     return learned, held_out
-
-
-def _check_grown(out: Path, base: str | Path, experiment: Experiment) -> None:
-    """Refuse a checkpoint that the stage does not fit into, before hours are lost."""
-    config = checkpoints.read_config(out)
-    made, asked = (config.frames, config.size), (experiment.data.windows.frames, experiment.data.size)
-    if made != asked:
-        raise Refused(
-            f"{out} makes {made[0]} frames of {made[1]} and the experiment {asked[0]} of {asked[1]}; expected the same"
-        )
-    source = find(base)
-    for part in checkpoints.SHARED:
-        folders = [folder / part for folder in (source, out)]
-        present = [folder.exists() for folder in folders]
-        if present[0] != present[1] or (all(present) and len({hash_part(folder) for folder in folders}) > 1):
-            raise Refused(f"{out} has another {part} than base {str(base)!r}; expected one checkpoint to share them")

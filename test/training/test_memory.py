@@ -1,7 +1,8 @@
+import pytest
 import torch
 
 from mask2iv_ros.errors import Refused
-from mask2iv_ros.training.memory import too_little_memory
+from mask2iv_ros.training.memory import enough_memory, too_little_memory
 
 CPU = torch.device("cpu")
 
@@ -19,3 +20,15 @@ def test_it_names_what_is_not_done_yet(base_experiment, tiny_experiment):
         too_little_memory(base_experiment("video", optimiser=done, trained={"lora": 4}), 1, CPU)
     )
     assert "lora" not in str(too_little_memory(tiny_experiment("video"), 1, CPU))
+
+
+def test_what_does_not_fit_anywhere_in_a_training_is_refused(tiny_experiment):
+    asked = tiny_experiment("video", optimiser={"checkpointing": True, "precision": "bf16"}, log={"sample": 2})
+    with pytest.raises(Refused) as refusal, enough_memory(asked, CPU):
+        raise torch.OutOfMemoryError("CUDA out of memory.\nTried to allocate")
+    assert str(refusal.value) == (
+        "the GPU's memory is too small for this training of 4 frames of 24 x 16; expected optimiser.micro=1, "
+        "log.sample=0, a smaller data.size, or other programs off the GPU"
+    )
+    with pytest.raises(RuntimeError, match="another"), enough_memory(asked, CPU):
+        raise RuntimeError("another")

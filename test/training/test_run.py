@@ -1,4 +1,5 @@
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,9 +9,11 @@ import torch
 from mask2iv_ros.data.tiny import write_tiny_dataset
 from mask2iv_ros.errors import Refused
 from mask2iv_ros.generator import checkpoint as checkpoints
+from mask2iv_ros.generator.checkpoint_config import CheckpointConfig
 from mask2iv_ros.generator.sampler import Sampling
 from mask2iv_ros.training.run import hold_out, train_stage
 from mask2iv_ros.training.state import load_state
+from mask2iv_ros.training.windows import Windows
 
 CPU = torch.device("cpu")
 
@@ -119,3 +122,54 @@ def test_a_checkpoint_that_the_stage_does_not_fit_into_is_refused_before_trainin
     with pytest.raises(Refused, match="out has another autoencoder than base"):
         train(asked, data, full_base, tmp_path)
     assert set(checkpoints.read_config(out).stages) == {"video"}
+
+
+def test_a_training_that_fails_leaves_a_checkpoint_that_the_next_one_makes_its_own(
+    data: Path, small_base: Path, full_base: Path, tiny_experiment, tmp_path: Path
+):
+    few = {"optimiser": {"steps": 1}, "log": {"windows": 1}}
+    lost = tiny_experiment("trajectory", data={"size": (24, 24), "windows": Windows(frames=99)})
+    with pytest.raises(Refused, match="99"):
+        train(lost, data, small_base, tmp_path)
+    left = checkpoints.read_config(tmp_path / "out")
+    assert (left.stages, left.frames, left.size) == ({}, 99, (24, 24))
+    out = train(tiny_experiment("video", **few), data, small_base, tmp_path)
+    made = checkpoints.read_config(out)
+    assert (set(made.stages), made.frames, made.size) == ({"video"}, 4, (16, 24))
+    # Without stages too, a checkpoint with parts of its own is somebody's work.
+    own = tmp_path / "own" / "out"
+    checkpoints.derive(own, full_base, CheckpointConfig("out", 4, (16, 24), 10.0, {}))
+    with pytest.raises(Refused, match="own/out has another autoencoder than base"):
+        train(tiny_experiment("video", **few), data, small_base, own.parent)
+
+
+def test_a_checkpoint_that_cannot_be_made_is_refused_before_the_training(
+    data: Path, small_base: Path, tiny_experiment, tmp_path: Path
+):
+    (tmp_path / "out").write_text("no folder")
+    with pytest.raises(Refused, match="out"):
+        train(tiny_experiment("video"), data, small_base, tmp_path)
+    assert not (tmp_path / "video").exists()
+
+
+def test_a_training_is_resumed_with_what_it_began_with(data: Path, small_base: Path, tiny_experiment, tmp_path: Path):
+    base = tmp_path / "base"
+    shutil.copytree(small_base, base)
+    config = json.loads((base / "config.json").read_text())
+    asked = tiny_experiment("video", optimiser={"steps": 1}, log={"windows": 1})
+    train(asked, data, base, tmp_path)
+    # Another stage of the base is not what it began with.
+    config["stages"]["trajectory"]["conditions"] = ["mask"]
+    (base / "config.json").write_text(json.dumps(config))
+    train(asked, data, base, tmp_path)
+    other = write_tiny_dataset(tmp_path / "other", 5, (16, 24), 4)
+    with pytest.raises(Refused, match=r"step-00000001 was trained with dataset '.*', not '.*'; expected the same"):
+        train(asked, other, base, tmp_path)
+    further = tiny_experiment(
+        "video", network=None, schedule=None, sampling=None, optimiser={"steps": 1}, log={"windows": 1}
+    )
+    train(further, data, base, tmp_path / "further")
+    config["stages"]["video"]["schedule"]["steps"] = 999
+    (base / "config.json").write_text(json.dumps(config))
+    with pytest.raises(Refused, match=r"step-00000001 was trained with base '.*', not '.*'; expected the same, or"):
+        train(further, data, base, tmp_path / "further")
