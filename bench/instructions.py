@@ -50,9 +50,10 @@ def main() -> None:
     parser.add_argument("--checkpoint", default="default", help="folder or name (%(default)s)")
     parser.add_argument("--split", choices=("validation", "test"), default="test", help="(%(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the noise (%(default)s)")
+    parser.add_argument("--guidance", type=float, help="of the text (the checkpoint's)")
     parser.add_argument("--shown", type=int, default=1, help="scenes per task on the sheet (%(default)s)")
     arguments = parser.parse_args()
-    imaginer = Imaginer.load(arguments.checkpoint)
+    imaginer = Imaginer.load(arguments.checkpoint, guidance=arguments.guidance)
     everything, strips = load_clips(arguments.clips, arguments.split), []
     for task, (act, *words) in PAIRS.items():
         clips = [clip for clip in everything if clip.task == task]
