@@ -78,5 +78,13 @@ def experiment_file(name: str) -> Path:
     try:
         return config_file(f"experiments/{name}.yaml")
     except FileNotFoundError as error:
-        known = sorted(path.stem for path in config_file("experiments/paper_stage1.yaml").parent.glob("*.yaml"))
-        raise Refused(f"experiment {name!r} is no YAML file; accepted are {', '.join(known)}, or a path") from error
+        raise Refused(f"experiment {name!r} is no YAML file; accepted are {_known()}") from error
+
+
+def _known() -> str:
+    """Return in words what names an experiment."""
+    try:
+        folder = config_file("experiments/paper_stage1.yaml").parent
+    except FileNotFoundError:
+        return "paths, as no experiments are installed"
+    return ", ".join([*sorted(path.stem for path in folder.glob("*.yaml")), "or a path"])

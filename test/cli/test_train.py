@@ -16,10 +16,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+import mask2iv_ros
 from mask2iv_ros.cli.main import main
+from mask2iv_ros.cli.train import experiment_file
 from mask2iv_ros.data.clips import Clip, write_clips
 from mask2iv_ros.data.splits import SPLITS
 from mask2iv_ros.data.tiny import tiny_clip
+from mask2iv_ros.errors import Refused
 from mask2iv_ros.generator import checkpoint as checkpoints
 from mask2iv_ros.generator.autoencoder import decode_video, encode_video, to_bytes, to_unit
 from mask2iv_ros.generator.checkpoint import Checkpoint
@@ -126,16 +129,22 @@ def test_both_stages_learn_four_clips_by_heart(data: Path, begun: Path, tmp_path
     assert all(one >= 30 for values in figures.values() for one in values), figures
 
 
-def wait_for(found: Path, process: subprocess.Popen, seconds: float = 120) -> None:
+def states(work: Path) -> list[str]:
+    return sorted(path.name for path in work.glob("step-*") if path.suffix != ".part")
+
+
+def wait_for_state(work: Path, process: subprocess.Popen, seconds: float = 120) -> None:
     end = time.monotonic() + seconds
-    while not found.exists():
+    # Any: the first one goes when the next is there.
+    while not states(work):
         assert process.poll() is None, "the training ended by itself"
-        assert time.monotonic() < end, f"{found} did not appear"
+        assert time.monotonic() < end, f"no state appeared in {work}"
         time.sleep(0.005)
 
 
 def test_a_training_killed_in_the_middle_goes_on_to_the_same_weights(data: Path, begun: Path, tmp_path: Path):
-    settings = setting(optimiser__steps=40, log__save=10, network__widths=[16], dropout=0.05, optimiser__micro=2)
+    # As many steps after the first state as no machine does between two looks at the folder.
+    settings = setting(optimiser__steps=150, log__save=10, network__widths=[16], dropout=0.05, optimiser__micro=2)
     whole, broken = (train("stage2", data, begun, tmp_path / name, *settings) for name in ("whole", "broken"))
     assert main(whole) == 0
     with (tmp_path / "output").open("w") as output:
@@ -145,15 +154,13 @@ def test_a_training_killed_in_the_middle_goes_on_to_the_same_weights(data: Path,
             stderr=output,
             env=os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"},
         )
-        wait_for(tmp_path / "broken" / "stage2" / "step-00000010", process)
-        time.sleep(0.1)  # some steps further
+        wait_for_state(tmp_path / "broken" / "stage2", process)
         process.send_signal(signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL
-    states = sorted(path.name for path in (tmp_path / "broken" / "stage2").glob("step-*") if path.suffix != ".part")
-    assert states[-1] < "step-00000040"
-    assert not (tmp_path / "broken" / "out").exists()
+    assert states(tmp_path / "broken" / "stage2")[-1] < "step-00000150"
+    assert not checkpoints.read_config(tmp_path / "broken" / "out").stages
     assert main(broken) == 0
-    one, other = (tmp_path / name / "stage2" / "step-00000040" for name in ("whole", "broken"))
+    one, other = (tmp_path / name / "stage2" / "step-00000150" for name in ("whole", "broken"))
     for name in ("weights.safetensors", "average.safetensors"):
         tensors, again = load_file(one / name), load_file(other / name)
         assert len(tensors) > 20
@@ -240,6 +247,12 @@ def test_what_cannot_be_trained_is_refused_in_one_line(
     assert len(lines) == 1
     assert lines[0].startswith("mask2iv train: ")
     assert words in lines[0]
+
+
+def test_an_experiment_by_name_needs_installed_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(mask2iv_ros, "__file__", str(tmp_path / "mask2iv_ros" / "__init__.py"))
+    with pytest.raises(Refused, match="experiment 'default' is no YAML file; accepted are paths, as no experiments"):
+        experiment_file("default")
 
 
 def test_a_folder_without_clips_is_refused_with_the_command_that_makes_them(tmp_path: Path, capsys):
