@@ -15,7 +15,7 @@ FILES = sorted(FOLDER.glob("*.yaml"))
 
 def test_the_experiments_of_the_package_are_there():
     stages = {f"{kind}_stage{number}" for kind in ("paper", "lora", "default") for number in (1, 2)}
-    assert {path.stem for path in FILES} == stages | {"default_autoencoder"}
+    assert {path.stem for path in FILES} == stages | {"default_autoencoder", "text_stage1"}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
