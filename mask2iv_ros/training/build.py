@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from mask2iv_ros.errors import Refused
 from mask2iv_ros.generator.checkpoint import Checkpoint
 from mask2iv_ros.generator.checkpoint_config import CheckpointConfig
+from mask2iv_ros.generator.parts import dtype_named
 from mask2iv_ros.generator.runtime import MOST_SEQUENCES
 from mask2iv_ros.generator.sampler import Sampling
 from mask2iv_ros.generator.space_time import SpaceTimeUNet
@@ -20,8 +21,6 @@ from mask2iv_ros.training.experiment import Experiment, Optimiser
 from mask2iv_ros.training.freeze import choose_trained
 from mask2iv_ros.training.lora import Adapters
 from mask2iv_ros.training.order import seed_at
-
-_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 @dataclass(frozen=True)
@@ -134,7 +133,9 @@ def begin(
     adapters = None
     if experiment.trained.lora is not None:
         trained = experiment.trained
-        adapters = Adapters(stage.denoiser, trained.lora, new_columns, trained.freeze_time, _DTYPES[trained.weights])
+        adapters = Adapters(
+            stage.denoiser, trained.lora, new_columns, trained.freeze_time, dtype_named(trained.weights)
+        )
     return Beginning(stage, sampling, adapters)
 
 
