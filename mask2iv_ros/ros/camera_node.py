@@ -51,10 +51,9 @@ class CameraNode(Node):
         self.create_service(NextScene, "next_scene", self._diagnostics.answered("next_scene", self._on_next_scene))
         self._timer = self.create_timer(1 / settings.rate, self._diagnostics.guarded("image", self._publish))
 
-    def destroy_node(self) -> None:
-        """Free the GL context, then the node."""
+    def close(self) -> None:
+        """Free the GL context."""
         self._camera.close()
-        super().destroy_node()
 
     def _apply(self, settings: CameraSettings) -> None:
         self._timer.timer_period_ns = int(1e9 / settings.rate)

@@ -76,11 +76,10 @@ class ExportNode(Node):
         # Opened at once, so that a folder that will not do is known before the first rollout.
         self._desk.post(self._work)
 
-    def destroy_node(self) -> None:
-        """Write what may be written of what waits, close the dataset, then end the node."""
+    def close(self) -> None:
+        """Write what may be written of what waits, and close the dataset."""
         self._desk.call(self._end)
         self._desk.close()
-        super().destroy_node()
 
     def _apply(self, settings: ExportSettings) -> None:
         self._retry.timer_period_ns = int(settings.retry_period * 1e9)

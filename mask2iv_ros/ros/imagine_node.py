@@ -146,13 +146,16 @@ class ImagineNode(LifecycleNodeMixin, Node):
         self._free()
         return super().on_shutdown(state)
 
-    def destroy_node(self) -> None:
-        """Stop what runs, free the weights, then the node."""
+    def close(self) -> None:
+        """Stop what runs and free the weights."""
         self._stop("the node ended")
         # Weights that are being loaded cannot be waited for.
         if self._desk.idle(1.0):
             self._free()
         self._desk.close()
+
+    def destroy_node(self) -> None:
+        """Leave the graph."""
         self._server.destroy()
         super().destroy_node()
 

@@ -70,10 +70,9 @@ class SegmentNode(Node):
         self.create_subscription(Image, "frame", guard("frame", self._on_frame), qos.LATEST)
         self.create_service(Segment, "segment", self._diagnostics.answered("segment", self._on_segment))
 
-    def destroy_node(self) -> None:
-        """Free the back end, then the node."""
+    def close(self) -> None:
+        """Free the back end."""
         self._segmenter.close()
-        super().destroy_node()
 
     def _on_frame(self, msg: Image) -> None:
         image = convert.image_from_msg(msg)

@@ -5,8 +5,9 @@ import os
 import threading
 import time
 
-# Before rclpy is imported. Not over the network, and not to another run of the tests.
-os.environ["ROS_DOMAIN_ID"] = str(100 + os.getpid() % 100)
+# Before rclpy is imported. Not over the network, and not to another run of the tests; from 102 on
+# a domain's ports are among those that Linux lends to any process.
+os.environ["ROS_DOMAIN_ID"] = str(1 + os.getpid() % 101)
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
@@ -14,6 +15,13 @@ import numpy as np
 import pytest
 
 PATIENCE = 60.0  # seconds: the machine may be busy
+
+
+def end(node):
+    """End a node as its process does."""
+    if hasattr(node, "close"):
+        node.close()
+    node.destroy_node()
 
 
 class Ros:
@@ -50,7 +58,7 @@ class Ros:
     def remove(self, node):
         self.executor.remove_node(node)
         self.nodes.remove(node)
-        node.destroy_node()
+        end(node)
 
     def wait(self, condition, what="condition", patience=PATIENCE):
         end = time.monotonic() + patience
@@ -100,7 +108,7 @@ class Ros:
         import rclpy
 
         for node in self.nodes:
-            node.destroy_node()
+            end(node)
         self.probe.destroy_node()
         rclpy.try_shutdown()
         self.thread.join(5)
