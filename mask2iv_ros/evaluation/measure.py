@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import UInt8
 from tqdm import tqdm
 
 from mask2iv_ros.data.clips import Clip
@@ -16,7 +17,6 @@ from mask2iv_ros.masks import Role
 from mask2iv_ros.scene import Goal, Rollout, Scene, Trajectory
 
 Row = dict[str, float]
-MASKS, FRAMES = "masks (stage 1)", "frames"
 
 
 @dataclass(frozen=True)
@@ -28,12 +28,16 @@ class Measured:
         chained: the rollout of both stages.
         guided: the rollout of stage 2 on true masks.
         figures: by method, then by figure.
+        videos: the frames of each method that makes frames, generator and baselines.
+        labels: the masks of each method that makes masks.
     """
 
     clip: Clip
     chained: Rollout
     guided: Rollout
     figures: dict[str, Row]
+    videos: dict[str, UInt8[np.ndarray, "t h w 3"]]
+    labels: dict[str, UInt8[np.ndarray, "t h w"]]
 
 
 def measure(imaginer: Imaginer, test: list[Clip], train: list[Clip], seed: int = 0) -> list[Measured]:
@@ -53,17 +57,24 @@ def measure(imaginer: Imaginer, test: list[Clip], train: list[Clip], seed: int =
             scene, goal, seed=seed + index, rollout_id=f"{clip.task}-{clip.seed}-true-masks", trajectory=truth
         )
         by_goal, by_trajectory, still = nearest.by_goal(clip), nearest.by_trajectory(clip), repeat_first(clip)
-        figures = {
-            "stage 2, true masks": _frames(guided.video, clip),
-            "stage 2, stage 1's masks": _frames(chained.video, clip) | {"seconds": seconds},
-            "repeat first frame": _frames(still.video, clip),
-            "nearest training clip, by true masks": _frames(by_trajectory.video, clip),
-            "nearest training clip, by goal": _frames(by_goal.video, clip) | _masks(by_goal.labels, clip),
-            "stage 1": _masks(chained.trajectory.labels, clip),
-            "static masks": _masks(still.labels, clip),
-            "linear translation": _masks(linear_translation(clip), clip),
+        videos = {
+            "stage 2, true masks": guided.video,
+            "stage 2, stage 1's masks": chained.video,
+            "repeat first frame": still.video,
+            "nearest training clip, by true masks": by_trajectory.video,
+            "nearest training clip, by goal": by_goal.video,
         }
-        measured.append(Measured(clip, chained, guided, figures))
+        labels = {
+            "stage 1": chained.trajectory.labels,
+            "static masks": still.labels,
+            "nearest training clip, by goal": by_goal.labels,
+            "linear translation": linear_translation(clip),
+        }
+        figures: dict[str, Row] = {method: _frames(video, clip) for method, video in videos.items()}
+        figures["stage 2, stage 1's masks"]["seconds"] = seconds
+        for method, masks in labels.items():
+            figures.setdefault(method, {}).update(_masks(masks, clip))
+        measured.append(Measured(clip, chained, guided, figures, videos, labels))
     return measured
 
 

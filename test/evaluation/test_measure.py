@@ -29,6 +29,16 @@ def test_every_clip_is_imagined_both_ways(measured: list[Measured], imaginer: Im
     assert first.chained.id != first.guided.id
 
 
+def test_what_was_measured_is_there_to_be_shown(measured: list[Measured], clip: Clip):
+    first = measured[0]
+    np.testing.assert_array_equal(first.videos["stage 2, stage 1's masks"], first.chained.video)
+    np.testing.assert_array_equal(first.videos["stage 2, true masks"], first.guided.video)
+    np.testing.assert_array_equal(first.labels["stage 1"], first.chained.trajectory.labels)
+    assert set(first.figures) == {*first.videos, *first.labels}
+    assert {video.shape for video in first.videos.values()} == {clip.video.shape}
+    assert {labels.shape for labels in first.labels.values()} == {clip.labels.shape}
+
+
 def test_baselines_stand_beside_the_generator(measured: list[Measured]):
     figures = measured[0].figures
     # The one training clip is the first test clip itself.
