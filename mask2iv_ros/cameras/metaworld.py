@@ -19,47 +19,18 @@ from typing import Any, Self
 import numpy as np
 from jaxtyping import Bool, UInt8
 
+from mask2iv_ros.cameras.looks import TRAINED_STATION, Painter, Station, View
+from mask2iv_ros.cameras.tasks import EXPERTS, TASKS, TRAINED_TASKS
 from mask2iv_ros.errors import Refused
 from mask2iv_ros.masks import Role
 from mask2iv_ros.scene import Scene
 
-TASKS: dict[str, str] = {
-    "plate-slide": "slide the plate to the goal",
-    "push": "push the puck to the goal",
-    "coffee-push": "push the mug to the goal",
-}
 CONTROL_HZ = 80  # Meta-World: 5 simulation steps of 2.5 ms an action
 MAX_SEED = 2**31 - 1
 
 
-@dataclass(frozen=True)
-class View:
-    """A free camera: what it looks at (m), from how far (m), and its angles (degrees)."""
-
-    lookat: tuple[float, float, float] = (0.0, 0.74, 0.06)
-    distance: float = 0.6
-    azimuth: float = -130.0
-    elevation: float = -32.0
-
-    def vary(self, rng: np.random.Generator) -> View:
-        """Return a view nearby: the camera of the next lab is not mounted to the millimetre."""
-        return View(
-            lookat=(
-                self.lookat[0] + rng.uniform(-0.02, 0.02),
-                self.lookat[1] + rng.uniform(-0.02, 0.02),
-                self.lookat[2],
-            ),
-            distance=self.distance * rng.uniform(0.95, 1.05),
-            azimuth=self.azimuth + rng.uniform(-6, 6),
-            elevation=self.elevation + rng.uniform(-3, 3),
-        )
-
-
-# Meta-World's own cameras are too far: there the puck covers 0.1 % of the image.
-_VIEW = View()
-# The wire cage would hide the plate that slides into it, the coffee machine the mug before it.
-_HIDDEN = {"plate-slide": "puck_goal", "coffee-push": "coffee_machine"}
 _HAND_STEPS = 8  # control steps of at most 1 cm
+_LEAD_STEPS = 8  # not every scene begins before the act does
 # Has a button on a joint, and is not what its task moves.
 _FURNITURE = {"coffee_machine"}
 
@@ -72,7 +43,7 @@ class StandInScene:
         scene: first frame and true labels.
         goal_mask: where the expert leaves the object, unoccluded by the arm.
         task: a key of `TASKS`.
-        seed: of object, goal and hand positions and of the view.
+        seed: of object, goal and hand positions, of the view and of the looks.
         instruction: what the expert does, in words.
     """
 
@@ -90,12 +61,19 @@ class MetaWorldCamera:
         tasks: keys of `TASKS`, visited in turn.
         size: (height, width) in pixels, each 32 to 1080.
         settle: control steps that the expert is given to reach its goal.
+        station: where the camera may stand.
 
     Raises:
         Refused: an unknown task, a size out of range, or no EGL or OSMesa to render with.
     """
 
-    def __init__(self, tasks: Sequence[str] = tuple(TASKS), size: tuple[int, int] = (480, 640), settle: int = 75):
+    def __init__(
+        self,
+        tasks: Sequence[str] = TRAINED_TASKS,
+        size: tuple[int, int] = (480, 640),
+        settle: int = 75,
+        station: Station = TRAINED_STATION,
+    ):
         unknown = [task for task in tasks if task not in TASKS]
         if unknown or not tasks:
             raise Refused(f"task {unknown[0] if unknown else ''!r} is unknown; accepted are {', '.join(TASKS)}")
@@ -104,9 +82,11 @@ class MetaWorldCamera:
         choose_gl()
         self.tasks, self.size, self.settle = tuple(tasks), size, settle
         self.task, self.seed = self.tasks[-1], -1
+        self._station = station
         self._envs: dict[str, tuple[Any, Any]] = {}
+        self._painters: dict[str, Painter] = {}
         self._renderer: Any = None
-        self._view = _VIEW
+        self._view = View()
 
     @property
     def focal_px(self) -> float:
@@ -114,12 +94,23 @@ class MetaWorldCamera:
         env = self._envs[self.task][0]
         return 0.5 * self.size[0] / np.tan(0.5 * np.deg2rad(env.model.vis.global_.fovy))
 
-    def reset(self, task: str, seed: int) -> None:
-        """Put a scene before the camera; objects, goal, view and the hand's place follow from task and seed."""
+    def reset(self, task: str, seed: int, goal_seed: int | None = None) -> None:
+        """Put a scene before the camera; objects, goal, view, looks and the arm's place follow from task and seed.
+
+        Args:
+            task: one of the camera's.
+            seed: 0 to `MAX_SEED`.
+            goal_seed: of another goal in the same scene; only for tasks with free goals.
+
+        Raises:
+            Refused: a task or seed that this camera does not have.
+        """
         if task not in self.tasks:
             raise Refused(f"task {task!r} is not before this camera; accepted are {', '.join(self.tasks)}")
         if not 0 <= seed <= MAX_SEED:
             raise Refused(f"seed is {seed}; expected 0 to {MAX_SEED}")
+        if goal_seed is not None and TASKS[task].goal is None:
+            raise Refused(f"goal_seed is {goal_seed} for {task}, whose goals are the environment's; expected none")
         import mujoco
 
         env, _ = self._environment(task)
@@ -131,11 +122,17 @@ class MetaWorldCamera:
         env.seed(seed)
         self._observation, _ = env.reset()
         rng = np.random.default_rng((seed, *task.encode()))
-        self._view = _VIEW.vary(rng)
+        self._view = self._station.draw(rng)
+        self._painters[task].paint(rng)
+        goal_rng = rng.spawn(1)[0] if goal_seed is None else np.random.default_rng((goal_seed, seed))
+        if (free := TASKS[task].goal) is not None:
+            env._target_pos = free.draw(env.obj_init_pos, goal_rng)
+            self._observation[-3:] = env._target_pos
         # The hand starts up to 8 cm from where the environment puts it, never lower.
         direction = (*rng.uniform(-1, 1, 2), rng.uniform(0, 1), -1.0)
         for _ in range(rng.integers(_HAND_STEPS + 1)):
             self._observation = env.step(np.array(direction))[0]
+        self.step(TASKS[task].lead + int(rng.integers(_LEAD_STEPS + 1)))
         # Without it the first frame shows the goal of the episode before.
         mujoco.mj_forward(env.model, env.data)
 
@@ -183,7 +180,11 @@ class MetaWorldCamera:
         self.reset(self.task, chosen_seed)
         image, labels = self.render()
         return StandInScene(
-            Scene(image, labels, frame_id="stand_in_camera"), goal_mask, self.task, chosen_seed, TASKS[self.task]
+            Scene(image, labels, frame_id="stand_in_camera"),
+            goal_mask,
+            self.task,
+            chosen_seed,
+            TASKS[self.task].instruction,
         )
 
     def close(self) -> None:
@@ -212,10 +213,11 @@ class MetaWorldCamera:
             env = ALL_V3_ENVIRONMENTS_GOAL_OBSERVABLE[f"{task}-v3-goal-observable"](seed=0)
             env._freeze_rand_vec, env.seeded_rand_vec = False, True
             env.max_path_length = 10**6
-            if task in _HIDDEN:
-                body = env.model.body(_HIDDEN[task]).id
+            if (hidden := TASKS[task].hidden) is not None:
+                body = env.model.body(hidden).id
                 env.model.geom_rgba[env.model.body_rootid[env.model.geom_bodyid] == body, 3] = 0
-            self._envs[task] = (env, ENV_POLICY_MAP[f"{task}-v3"]())
+            self._envs[task] = (env, ENV_POLICY_MAP[f"{EXPERTS.get(task, task)}-v3"]())
+            self._painters[task] = Painter(env.model, _geom_roles(env.model))
         return self._envs[task]
 
     def _scene_renderer(self) -> Any:

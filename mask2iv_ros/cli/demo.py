@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from mask2iv_ros.cameras.metaworld import TASKS
+from mask2iv_ros.cameras.tasks import TASKS, TRAINED_TASKS
 from mask2iv_ros.data.splits import SPLITS
 from mask2iv_ros.errors import Refused
 from mask2iv_ros.evaluation.sheet import contact_sheet, describe_scores, rollout_strips, write_png
@@ -22,7 +22,7 @@ NAMESPACE = "mask2iv_demo"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
     parser.add_argument("--out", type=Path, default=Path("mask2iv_demo"), help="folder of the results (%(default)s)")
-    parser.add_argument("--tasks", nargs="+", default=list(TASKS), metavar="TASK", help=", ".join(TASKS))
+    parser.add_argument("--tasks", nargs="+", default=list(TRAINED_TASKS), metavar="TASK", help=", ".join(TASKS))
     parser.add_argument("--rollouts", type=int, default=2, help="per scene, 1 to 64 (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="which of the scenes never trained on (%(default)s)")
     parser.add_argument("--checkpoint", default="default", help="folder or name (%(default)s)")
@@ -35,8 +35,8 @@ def run(arguments: argparse.Namespace) -> int:
     for task in arguments.tasks:
         if task not in TASKS:
             raise Refused(f"task {task!r} is unknown; accepted are {', '.join(TASKS)}")
-    if not 0 <= arguments.seed < len(SPLITS["test"]):
-        raise Refused(f"seed is {arguments.seed}; expected 0 to {len(SPLITS['test']) - 1}")
+    if not 0 <= arguments.seed < len(SPLITS["test"].seeds):
+        raise Refused(f"seed is {arguments.seed}; expected 0 to {len(SPLITS['test'].seeds) - 1}")
     out = arguments.out.expanduser().resolve()
     out.mkdir(parents=True, exist_ok=True)
     # A demo must not talk to a robot that happens to be on the network.
@@ -81,7 +81,7 @@ def _drive(bringup: Bringup, arguments: argparse.Namespace, out: Path) -> tuple[
             operator = Operator(NAMESPACE, alive)
             operator.wait_ready(300.0)
             for index, task in enumerate(arguments.tasks, 1):
-                scene = operator.show_scene(task, SPLITS["test"].start + arguments.seed)
+                scene = operator.show_scene(task, SPLITS["test"].seeds.start + arguments.seed)
                 operator.capture()
                 operator.set_goal(scene.goal_mask)
                 expected = index * arguments.rollouts

@@ -18,7 +18,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, required=True, help="LeRobot v3 dataset with a label image per frame")
     parser.add_argument("--validation", type=Path, help="another one, held out (a share of --data's episodes)")
     parser.add_argument("--camera", help="whose frames and labels, where a dataset has several")
-    parser.add_argument("--base", help="checkpoint that gives encoders and weights: folder, name or hub id (--out)")
+    parser.add_argument(
+        "--base", help="checkpoint that gives encoders and weights: folder, name or hub id (stages: --out)"
+    )
     parser.add_argument("--out", type=Path, required=True, help="folder of the checkpoint, which the stage is added to")
     parser.add_argument("--work", type=Path, required=True, help="folder for states and curves; a later run goes on")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change one of its settings")
@@ -46,7 +48,9 @@ def run(arguments: argparse.Namespace) -> int:
     path, dtype = experiment_file(arguments.config), dtype_named(arguments.dtype)
     if arguments.part == "autoencoder":
         experiment = read_settings(AutoencoderExperiment, path, arguments.set)
-        train_autoencoder(experiment, arguments.data, arguments.out, arguments.work, arguments.camera, dtype)
+        train_autoencoder(
+            experiment, arguments.data, arguments.out, arguments.work, arguments.camera, dtype, arguments.base
+        )
     else:
         experiment = read_experiment(path, arguments.set)
         asked = STAGES[arguments.part]

@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 
 from mask2iv_ros.data.labelled import LabelledDataset
+from mask2iv_ros.data.splits import SPLITS, require_split
 from mask2iv_ros.errors import Refused
 from mask2iv_ros.export import ExportSettings, read_provenance
 from mask2iv_ros.scene import Goal, Rollout, Scene, Trajectory
@@ -68,15 +69,18 @@ def load_clips(folder: Path, split: str, limit_per_task: int | None = None) -> l
     """Load the clips of a split, tasks in alphabetical order, seeds ascending.
 
     Raises:
-        Refused: no such dataset, none that `mask2iv data` made, a corrupt one, or one whose
-            clips differ in length.
+        Refused: no such dataset, none that `mask2iv data` made, a corrupt one, one whose
+            clips differ in length, or one with scenes of another split.
     """
+    if split not in SPLITS:
+        raise Refused(f"split is {split!r}; accepted are {', '.join(SPLITS)}")
     root = folder / split
     if not root.is_dir():
         raise Refused(f"{folder} has no {split} clips; make some with: mask2iv data metaworld --out {folder}")
     dataset, known = LabelledDataset.open(root), read_provenance(root, imagined_only=False)
     if len(known) != len(dataset.episodes):
         raise Refused(f"{root} has {len(dataset.episodes)} episodes and ids of {len(known)}; expected one of each")
+    require_split(((task_of(one.id), one.seed) for one in known), split)
     clips: list[Clip] = []
     taken: Counter[str] = Counter()
     for one in sorted(known, key=lambda one: (task_of(one.id), one.seed)):

@@ -17,7 +17,8 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from mask2iv_ros.cameras.metaworld import CONTROL_HZ, TASKS, MetaWorldCamera
+from mask2iv_ros.cameras.metaworld import CONTROL_HZ, MetaWorldCamera
+from mask2iv_ros.cameras.tasks import TASKS
 from mask2iv_ros.data.clips import Clip, write_clips
 from mask2iv_ros.data.instruction import instruct
 from mask2iv_ros.data.labelled import LabelledDataset
@@ -36,11 +37,11 @@ class MetaWorldClips:
 
     Attributes:
         out: folder for a dataset per split; the clips in them are kept.
-        tasks: keys of `cameras.metaworld.TASKS`.
+        tasks: keys of `cameras.tasks.TASKS`; every split takes those that are its own.
         size: (height, width) in pixels, multiples of 8.
         frames: a clip's length.
         stride: control steps between frames, a divisor of 80; at 5, 16 frames last 75 steps, an expert's whole act.
-        clips: clips per task, by split.
+        clips: clips per task, by split; what is not named has none.
     """
 
     out: Path
@@ -48,7 +49,7 @@ class MetaWorldClips:
     size: tuple[int, int] = (96, 128)
     frames: int = 16
     stride: int = 5
-    clips: tuple[tuple[str, int], ...] = (("train", 320), ("validation", 20), ("test", 40))
+    clips: tuple[tuple[str, int], ...] = tuple((name, split.clips) for name, split in SPLITS.items())
 
     def __post_init__(self) -> None:
         for task in self.tasks:
@@ -79,7 +80,9 @@ class _Job:
 
 
 def build(settings: MetaWorldClips, workers: int = 1) -> int:
-    """Render all clips that are not there yet, in parallel; return how many were rendered.
+    """Render all clips that are not there yet, in parallel; return how many scenes were rendered.
+
+    A scene whose object is out of view at its beginning or end gives no clip.
 
     Workers write shards of up to 20 clips, each a finished dataset, into `.<split>.shards`; one after
     the other is added to the split's dataset, which is whole at every moment (`DatasetWriter`).
@@ -117,7 +120,9 @@ def _build(settings: MetaWorldClips, workers: int) -> int:
         jobs.sort(key=lambda job: job.shard.name)
         bar = stack.enter_context(tqdm(total=sum(len(job.seeds) for job in jobs), unit="clip", desc="rendering"))
         for job in _rendered(settings, jobs, workers):
-            writers[job.split].adopt(job.shard)
+            # Of a shard in which no object was in view there is nothing.
+            if job.shard.is_dir():
+                writers[job.split].adopt(job.shard)
             shutil.rmtree(job.shard, ignore_errors=True)
             bar.update(len(job.seeds))
         for split in writers:
@@ -125,9 +130,12 @@ def _build(settings: MetaWorldClips, workers: int) -> int:
         return bar.total
 
 
-def render_clip(camera: MetaWorldCamera, task: str, seed: int, size: tuple[int, int], frames: int, stride: int) -> Clip:
-    """Return the expert's act on one scene, from the arm at rest, seen at `size` (height, width).
+def render_clip(
+    camera: MetaWorldCamera, task: str, seed: int, size: tuple[int, int], frames: int, stride: int
+) -> Clip | None:
+    """Return the expert's act on one scene, seen at `size` (height, width); None if the object is not in view.
 
+    It must be seen in the first frame and, but for the arm, in the last.
     The camera may be finer than `size`: its frames are averaged down, as those of a real camera
     are before they reach the generator.
     """
@@ -139,12 +147,14 @@ def render_clip(camera: MetaWorldCamera, task: str, seed: int, size: tuple[int, 
     video = np.stack([cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA) for image, _ in shots])
     labels = np.stack([resize_labels(labels, size) for _, labels in shots])
     goal_mask = resize_labels(camera.object_mask().astype(np.uint8), size) > 0
+    if not goal_mask.any() or not (labels[0] == Role.OBJECT).any():
+        return None
     return Clip(video, labels, goal_mask, task, seed, instruction(task, labels, goal_mask), CONTROL_HZ / stride)
 
 
 def instruction(task: str, labels: np.ndarray, goal_mask: np.ndarray) -> str:
     """Return what the expert does in a clip, in words (`instruct`)."""
-    return instruct(TASKS[task].removesuffix(" to the goal"), labels[0] == Role.OBJECT, goal_mask)
+    return instruct(TASKS[task].act, labels[0] == Role.OBJECT, goal_mask)
 
 
 def _shards(settings: MetaWorldClips, split: str) -> Path:
@@ -173,8 +183,8 @@ def _require_same_kind(settings: MetaWorldClips, writer: DatasetWriter) -> None:
 
 def _jobs(settings: MetaWorldClips, split: str, count: int, writer: DatasetWriter) -> Iterator[_Job]:
     """Yield what is missing of a split, in shards."""
-    first, there = SPLITS[split].start, writer.written.keys()
-    for task in settings.tasks:
+    first, there = SPLITS[split].seeds.start, writer.written.keys()
+    for task in [task for task in settings.tasks if task in SPLITS[split].tasks]:
         missing = [seed for seed in range(first, first + count) if f"{task}-{seed}" not in there]
         for begin in range(0, len(missing), _CLIPS_PER_SHARD):
             seeds = tuple(missing[begin : begin + _CLIPS_PER_SHARD])
@@ -208,10 +218,12 @@ def _end_with_parent() -> None:
 
 def _render_shard(settings: MetaWorldClips, job: _Job) -> None:
     height, width = settings.size
-    with MetaWorldCamera((job.task,), (_FINER * height, _FINER * width)) as camera:
+    station = SPLITS[job.split].station
+    with MetaWorldCamera((job.task,), (_FINER * height, _FINER * width), station=station) as camera:
         clips = [
             render_clip(camera, job.task, seed, settings.size, settings.frames, settings.stride) for seed in job.seeds
         ]
-    part = job.shard.with_name(job.shard.name + ".part")
-    write_clips(part, clips)
-    part.rename(job.shard)
+    if seen := [clip for clip in clips if clip is not None]:
+        part = job.shard.with_name(job.shard.name + ".part")
+        write_clips(part, seen)
+        part.rename(job.shard)

@@ -92,6 +92,7 @@ def train_autoencoder(
     work: Path,
     camera: str | None = None,
     dtype: torch.dtype = torch.float16,
+    base: str | Path | None = None,
 ) -> list[float]:
     """Train an autoencoder, write the checkpoint that stages are then added to, return the loss of every step.
 
@@ -102,17 +103,20 @@ def train_autoencoder(
         work: for the loss curve.
         camera: whose frames and labels, where the dataset has several.
         dtype: of the weights in the checkpoint.
+        base: checkpoint whose autoencoder is trained on, so that stages trained with it are near what they will
+            be with the new one; None: it begins with the principal components of the data.
 
     Raises:
-        Refused: the dataset cannot be read, `out` exists, or the loss is no longer finite.
+        Refused: the dataset cannot be read, `out` exists, the base's autoencoder is of another kind or shape,
+            or the loss is no longer finite.
     """
     if out.exists():
         raise Refused(f"{out} exists; expected another folder, as its stages would no longer fit a new autoencoder")
     dataset = LabelledDataset.open(data, camera)
     pool = gather(dataset, experiment.size, experiment.pool)
     torch.manual_seed(seed_at(experiment.seed))
-    model = PatchAutoencoder(channels=experiment.channels, width=experiment.width)
-    losses = fit(model, pool, experiment, work)
+    model = _begin(experiment, base)
+    losses = fit(model, pool, experiment, work, anew=base is None)
     parts = {"autoencoder": model.eval()}
     if experiment.text_width is not None:
         texts = sorted({episode.task for episode in dataset.episodes})
@@ -121,6 +125,22 @@ def train_autoencoder(
     config = CheckpointConfig(out.name, experiment.frames, experiment.size, float(dataset.fps), {})
     checkpoints.create(out, config, parts, dtype)
     return losses
+
+
+def _begin(experiment: AutoencoderExperiment, base: str | Path | None) -> PatchAutoencoder:
+    if base is None:
+        return PatchAutoencoder(channels=experiment.channels, width=experiment.width)
+    model = checkpoints.load(base, torch.device("cpu"), stages=()).autoencoder
+    found = (
+        type(model).__name__,
+        *(getattr(getattr(model, "config", None), name, None) for name in ("channels", "width")),
+    )
+    if found != ("PatchAutoencoder", experiment.channels, experiment.width):
+        raise Refused(
+            f"base {str(base)!r} has the autoencoder {found} (kind, channels, width); expected a PatchAutoencoder with "
+            f"{experiment.channels} channels of width {experiment.width}"
+        )
+    return model.train().requires_grad_(True)
 
 
 def gather(dataset: LabelledDataset, size: tuple[int, int], count: int) -> Pool:
@@ -137,12 +157,19 @@ def gather(dataset: LabelledDataset, size: tuple[int, int], count: int) -> Pool:
     return Pool(np.stack(frames), np.stack(labels))
 
 
-def fit(model: PatchAutoencoder, pool: Pool, experiment: AutoencoderExperiment, work: Path) -> list[float]:
-    """Train in place; return the loss of every step."""
+def fit(
+    model: PatchAutoencoder, pool: Pool, experiment: AutoencoderExperiment, work: Path, anew: bool = True
+) -> list[float]:
+    """Train in place; return the loss of every step.
+
+    With `anew` its linear part begins as the principal components of the data, and in the end its latents have
+    zero mean and unit variance; without, both stay as they were.
+    """
     rng = np.random.default_rng(experiment.seed)
     image, _ = _draw(pool, rng, 256)
-    patches = F.pixel_unshuffle(image, model.patch).movedim(1, -1).flatten(0, -2)
-    model.set_principal_components(patches)
+    if anew:
+        patches = F.pixel_unshuffle(image, model.patch).movedim(1, -1).flatten(0, -2)
+        model.set_principal_components(patches)
     optimiser = torch.optim.AdamW(model.parameters(), lr=experiment.rate, weight_decay=0.0)
     warm_up = max(1, experiment.steps // 25)
     losses: list[float] = []
@@ -167,7 +194,8 @@ def fit(model: PatchAutoencoder, pool: Pool, experiment: AutoencoderExperiment, 
             if step % 10 == 0:
                 writer.add_scalar("loss", losses[-1], step)
                 bar.set_postfix(loss=f"{np.mean(losses[-50:]):.5f}", refresh=False)
-    model.set_statistics(_draw(pool, rng, 256)[0])
+    if anew:
+        model.set_statistics(_draw(pool, rng, 256)[0])
     return losses
 
 
