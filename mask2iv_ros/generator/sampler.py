@@ -70,8 +70,27 @@ class Sampling:
         return self.guidance != 1 or self.image_guidance is not None
 
 
-def timesteps(schedule: NoiseSchedule, sampling: Sampling) -> list[int]:
+@dataclass(frozen=True)
+class Near:
+    """What a sample is to stay near: sampling starts from it, noised, and not from noise (SDEdit, arXiv 2108.01073).
+
+    Attributes:
+        clean: latents as the process knows them.
+        strength: share of the timesteps that are gone through, above 0 and at most 1: the less, the nearer.
+    """
+
+    clean: Float[Tensor, "b c t h w"]
+    strength: float
+
+    def __post_init__(self) -> None:
+        if not 0 < self.strength <= 1:
+            raise Refused(f"strength is {self.strength}; expected above 0 and at most 1")
+
+
+def timesteps(schedule: NoiseSchedule, sampling: Sampling, strength: float = 1.0) -> list[int]:
     """Return the timesteps that are visited, the noisiest first: exactly as many as asked for, no two the same.
+
+    They are spaced over the least noisy `strength` of all (`Near`).
 
     With 1000 timesteps and S steps "trailing" gives round(1000 - i 1000 / S) - 1, from 999 on, which a zero
     terminal SNR needs, and "uniform" floor(i 1000 / S) + 1, which never reaches 999.
@@ -83,9 +102,12 @@ def timesteps(schedule: NoiseSchedule, sampling: Sampling) -> list[int]:
     Raises:
         Refused: more steps than the process has timesteps.
     """
-    count, every = sampling.steps, schedule.steps
+    count, every = sampling.steps, round(strength * schedule.steps)
     if count > every:
-        raise Refused(f"steps is {count}; expected at most the {every} timesteps that the model was trained with")
+        among = "" if strength == 1 else f", at strength {strength:g}"
+        raise Refused(
+            f"steps is {count}; expected at most the {every} timesteps that the model was trained with{among}"
+        )
     if sampling.spacing == "trailing":
         return (np.round(np.arange(every, 0, -every / count)[:count]).astype(int) - 1).tolist()
     shift = 1 if count < every else 0  # all timesteps are 0 to 999, where a shift would read past the last
@@ -100,6 +122,7 @@ def sample(
     noise: Float[Tensor, "b c t h w"],
     step_noise: StepNoise | None = None,
     on_estimate: OnEstimate | None = None,
+    near: Near | None = None,
 ) -> Float[Tensor, "b c t h w"]:
     """Return sampled latents in float32.
 
@@ -113,25 +136,32 @@ def sample(
         step_noise: standard normal noise for the step of that index from 0; asked for by DDIM with eta above 0.
         on_estimate: called after every step with the number of steps done and the present estimate of the clean
             latents; what it raises ends the sampling.
+        near: what the sample is to stay near; None: it is free.
 
     Raises:
         Refused: more steps than the process has timesteps.
     """
-    run = _ddim if sampling.method == "ddim" else _solve
-    return run(predict, schedule, sampling, noise.float(), step_noise, on_estimate or (lambda done, clean: None))
+    visited = timesteps(schedule, sampling, 1.0 if near is None else near.strength)
+    start = None if near is None else schedule.add_noise(near.clean.float(), noise.float(), _batch(visited[0], noise))
+    on_estimate = on_estimate or (lambda done, clean: None)
+    if sampling.method == "ddim":
+        x = noise.float() if start is None else start
+        return _ddim(predict, schedule, sampling, visited, x, step_noise, on_estimate)
+    return _solve(predict, schedule, sampling, visited, noise.float(), start, on_estimate)
 
 
 def _ddim(
     predict: Predict,
     schedule: NoiseSchedule,
     sampling: Sampling,
+    visited: list[int],
     x: Float[Tensor, "b c t h w"],
     step_noise: StepNoise | None,
     on_estimate: OnEstimate,
 ) -> Float[Tensor, "b c t h w"]:
     if sampling.eta > 0 and step_noise is None:
         raise ValueError(f"eta is {sampling.eta}; expected step_noise with it")
-    for index, step in enumerate(ddim_steps(schedule, timesteps(schedule, sampling), sampling.eta)):
+    for index, step in enumerate(ddim_steps(schedule, visited, sampling.eta)):
         t = _batch(step.t, x)
         output = predict(x, t).float()
         clean, noise = schedule.clean_of(output, x, t), schedule.noise_of(output, x, t)
@@ -146,11 +176,12 @@ def _solve(
     predict: Predict,
     schedule: NoiseSchedule,
     sampling: Sampling,
+    visited: list[int],
     y: Float[Tensor, "b c t h w"],
-    step_noise: StepNoise | None,
+    start: Float[Tensor, "b c t h w"] | None,
     on_estimate: OnEstimate,
 ) -> Float[Tensor, "b c t h w"]:
-    """Sample with diffusers' solver.
+    """Sample with diffusers' solver, from pure noise `y` or from x_t = `start`.
 
     The solvers know processes whose variance is 1. The dynamic rescale's is a^2 s^2 + sigma^2, so they see
     y = x_t / sqrt(a^2 s^2 + sigma^2), which is such a process of the same clean latent, and are told the latter.
@@ -162,7 +193,6 @@ def _solve(
     # Imported here: they bring scipy, a second that DDIM need not wait for.
     from diffusers import DPMSolverMultistepScheduler, UniPCMultistepScheduler
 
-    visited = timesteps(schedule, sampling)
     levels = [*visited, 0]
     share = schedule.alphas_cumprod[levels]
     signal, noise = np.sqrt(share) * schedule.scale[levels], np.sqrt(1 - share)
@@ -173,6 +203,8 @@ def _solve(
     # UniPC takes neither timesteps nor noise levels from outside.
     solver.timesteps, solver.sigmas = torch.tensor(visited), torch.from_numpy(ratio).float()
     solver.set_begin_index(0)
+    if start is not None:
+        y = start / float(size[0])
     for index, timestep in enumerate(visited):
         x, t = float(size[index]) * y, _batch(timestep, y)
         clean = schedule.clean_of(predict(x, t).float(), x, t)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from mask2iv_ros.generator.conditioning import Condition
 from mask2iv_ros.generator.denoiser import Denoiser
 from mask2iv_ros.generator.guidance import guided
-from mask2iv_ros.generator.sampler import Sampling, sample
+from mask2iv_ros.generator.sampler import Near, Sampling, sample
 from mask2iv_ros.generator.schedule import NoiseSchedule
 
 OnEstimate = Callable[[int, Float[Tensor, "b c t h w"]], None]
@@ -94,6 +94,7 @@ class Stage(nn.Module):
         without_text: Condition | None = None,
         step_noise: Callable[[int], Float[Tensor, "b c t h w"]] | None = None,
         on_estimate: OnEstimate | None = None,
+        near: Near | None = None,
     ) -> Float[Tensor, "b c t h w"]:
         """Return sampled latents.
 
@@ -107,13 +108,17 @@ class Stage(nn.Module):
             step_noise: standard normal for the step given, for eta above 0.
             on_estimate: called after every step with the number of steps done and the present
                 estimate of the clean latents; what it raises ends the sampling.
+            near: latents that the sample is to stay near; None: it is free.
         """
         told, nothing, picture = (
             None if one is None else self.prepare(one) for one in (condition, unconditional, without_text)
         )
         report = None if on_estimate is None else lambda step, clean: on_estimate(step, self._restored(clean, origin))
         predict = guided(self._denoise, told, nothing, picture, sampling)
-        return self._restored(sample(predict, self.schedule, sampling, noise.float(), step_noise, report), origin)
+        start = None if near is None else replace(near, clean=self._normalised(near.clean, origin))
+        return self._restored(
+            sample(predict, self.schedule, sampling, noise.float(), step_noise, report, start), origin
+        )
 
     def _denoise(
         self, noisy: Float[Tensor, "b c t h w"], timestep: Int[Tensor, "b"], condition: Condition

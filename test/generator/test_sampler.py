@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 
 from mask2iv_ros.errors import Refused
 from mask2iv_ros.generator.guidance import rescaled
-from mask2iv_ros.generator.sampler import Predict, Sampling, sample, timesteps
+from mask2iv_ros.generator.sampler import Near, Predict, Sampling, sample, timesteps
 from mask2iv_ros.generator.schedule import NoiseSchedule
 
 REFERENCE = Path(__file__).parents[2] / "../shared/reference/dynamicrafter"
@@ -269,3 +269,30 @@ def test_a_half_precision_network_is_sampled_in_float32(method, prediction):
 def test_settings_out_of_range_are_refused(fields, quoted):
     with pytest.raises(Refused, match=quoted):
         Sampling(**fields)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_sample_near_latents_is_the_nearer_the_less_the_strength(method, layout):
+    schedule, truth = LAYOUTS[layout], draw(1)
+    sampling, predict = Sampling(method, 6, 0), exact(schedule, 0.0, 1.0)
+    alike = [
+        torch.stack([sample(predict, schedule, sampling, draw(0), near=Near(truth, strength)), truth])
+        .flatten(1)
+        .corrcoef()[0, 1]
+        .item()
+        for strength in (0.05, 0.3, 0.6, 1.0)
+    ]
+    assert alike[0] > 0.95
+    assert all(one > other for one, other in pairwise(alike))
+    assert abs(alike[-1]) < 0.2
+
+
+def test_a_strength_spaces_the_steps_over_its_share_of_the_timesteps():
+    assert timesteps(NoiseSchedule(), Sampling(steps=3), 0.6) == [599, 399, 199]
+    assert timesteps(NoiseSchedule(), Sampling(steps=3, spacing="uniform"), 0.6) == [401, 201, 1]
+    with pytest.raises(Refused, match=r"steps is 7; expected at most the 6 timesteps .* at strength 0.006"):
+        timesteps(NoiseSchedule(), Sampling(steps=7), 0.006)
+    for strength in (0, 1.1, float("nan")):
+        with pytest.raises(Refused, match=f"strength is {strength}"):
+            Near(draw(0), strength)

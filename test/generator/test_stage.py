@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from mask2iv_ros.generator.conditioning import Condition, beside_first_frame, goal_slots
-from mask2iv_ros.generator.sampler import Sampling
+from mask2iv_ros.generator.sampler import Near, Sampling
 from mask2iv_ros.generator.schedule import NoiseSchedule
 from mask2iv_ros.generator.stage import Stage
 
@@ -62,6 +62,15 @@ def test_a_perfect_denoiser_gives_the_video_back_up_to_the_last_step_s_noise(vid
 def test_without_a_scale_latents_themselves_are_denoised(video: Tensor, condition: Condition):
     sampled = Stage(Constant(video), CLEAN).sample(video[:, :, 0], condition, noise(0), PLAIN)
     assert (sampled - video).std() < 0.04
+
+
+def test_a_sample_near_latents_starts_from_their_change_noised(video: Tensor, condition: Condition):
+    stage, asked = perfect(video), []
+    stage.denoiser.register_forward_pre_hook(lambda _, given: asked.append(given[0]))
+    stage.sample(video[:, :, 0], condition, noise(0), PLAIN, near=Near(video, 0.5))
+    timestep = stage.denoiser.timesteps[0]
+    assert timestep.tolist() == [499, 499]
+    torch.testing.assert_close(asked[0], CLEAN.add_noise(change(video), noise(0), timestep))
 
 
 def test_every_step_reports_its_estimate(video: Tensor, condition: Condition):
