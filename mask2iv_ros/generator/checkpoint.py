@@ -291,6 +291,7 @@ def _parse(folder: Path, about: dict) -> CheckpointConfig:
                 Sampling(**told["sampling"]),
                 tuple(told["conditions"]),
                 None if told["scale"] is None else tuple(told["scale"]),
+                told.get("masks", "both"),  # added within format 2
             )
             for name, told in about["stages"].items()
         }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import get_args
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mask2iv_ros.errors import Refused
+from mask2iv_ros.generator.conditioning import Masks
 from mask2iv_ros.generator.sampler import Sampling
 from mask2iv_ros.generator.schedule import NoiseSchedule
 
@@ -27,18 +29,22 @@ class StageConfig:
         sampling: unless asked otherwise.
         conditions: what a goal may be for stage 1, "mask" (PT-Gen), "text" (TT-Gen) or both.
         scale: see `Stage`; None: latents themselves are denoised.
+        masks: what stage 2 is told of a trajectory; less than both where that was trained for comparison.
     """
 
     schedule: NoiseSchedule
     sampling: Sampling
     conditions: tuple[str, ...] = ()
     scale: tuple[float, ...] | None = None
+    masks: Masks = "both"
 
     def __post_init__(self) -> None:
         if set(self.conditions) - set(CONDITIONS):
             raise Refused(f"conditions are {self.conditions}; accepted are {', '.join(CONDITIONS)}")
         if self.scale is not None and not np.all(np.isfinite(self.scale) & (np.array(self.scale) > 0)):
             raise Refused(f"scale is {self.scale}; expected positive numbers")
+        if self.masks not in get_args(Masks):
+            raise Refused(f"masks is {self.masks!r}; accepted are {', '.join(get_args(Masks))}")
 
     def scale_tensor(self) -> Float[Tensor, "c"] | None:
         """Return the scale as `Stage` takes it."""

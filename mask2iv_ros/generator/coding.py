@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mask2iv_ros.generator.autoencoder import decode_video, encode_video, to_bytes, to_unit
 from mask2iv_ros.generator.checkpoint import Checkpoint
-from mask2iv_ros.generator.conditioning import Condition, beside_first_frame
+from mask2iv_ros.generator.conditioning import Condition, Masks, beside_first_frame, told_labels
 from mask2iv_ros.masks import Role, encode_colours
 from mask2iv_ros.scene import Goal, Scene
 
@@ -64,6 +64,11 @@ class Coder:
             return None
         alone = np.where(goal.mask, np.uint8(Role.OBJECT), np.uint8(Role.BACKGROUND))
         return self.encode(encode_colours(alone)[None])[:, :, 0]
+
+    def trajectory(self, labels: UInt8[np.ndarray, "t h w"], masks: Masks) -> Float[Tensor, "1 c t h w"]:
+        """Return the latents of what stage 2 is told of a trajectory."""
+        latent = self.encode(encode_colours(told_labels(labels, masks)))
+        return torch.zeros_like(latent) if masks == "none" else latent
 
     def condition(
         self,

@@ -9,10 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
+from typing import Literal
 
+import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
+
+from mask2iv_ros.masks import Role
+
+# Of a trajectory, what stage 2 is told: nothing (image to video), the interactor's mask alone, or all of it.
+Masks = Literal["none", "interactor", "both"]
 
 
 @dataclass(frozen=True)
@@ -72,6 +79,15 @@ def without_masks(masks: Float[Tensor, "b c t h w"], stage: str) -> Float[Tensor
     stage 2 loses the whole trajectory.
     """
     return goal_slots(masks[:, :, 0], None, masks.shape[2]) if stage == "trajectory" else torch.zeros_like(masks)
+
+
+def told_labels(labels: UInt8[np.ndarray, "t h w"], masks: Masks) -> UInt8[np.ndarray, "t h w"]:
+    """Return a trajectory's label maps with the roles that stage 2 is not told as background.
+
+    The latent of no role is not that of a black picture but zero, as in training where masks are dropped.
+    """
+    hidden = {"none": (Role.INTERACTOR, Role.OBJECT), "interactor": (Role.OBJECT,), "both": ()}[masks]
+    return np.where(np.isin(labels, hidden), np.uint8(Role.BACKGROUND), labels)
 
 
 def beside_first_frame(

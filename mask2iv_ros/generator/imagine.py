@@ -26,7 +26,7 @@ from mask2iv_ros.generator.runtime import Halving, compiled, enough_memory, offl
 from mask2iv_ros.generator.sampler import Sampling
 from mask2iv_ros.generator.scores import score
 from mask2iv_ros.generator.stage import OnEstimate
-from mask2iv_ros.masks import decode_colours, encode_colours
+from mask2iv_ros.masks import decode_colours
 from mask2iv_ros.scene import Goal, Rollout, Scene, Trajectory
 
 MAX_SEED = 2**63 - 1
@@ -209,7 +209,8 @@ class Imaginer:
                 followed = [self._fit(trajectory, framing) for trajectory in trajectories]
             coder = self._ready()
             code = coder.scene(shown)
-            masks = torch.cat([coder.encode(encode_colours(one.labels)) for one in followed])
+            told = self._checkpoint.config.stages["video"].masks
+            masks = torch.cat([coder.trajectory(one.labels, told) for one in followed])
             videos = self._sample("video", code, code.first, masks, [""] * len(goals), seeds, on_step)
         return [
             Rollout(

@@ -10,6 +10,8 @@ draw u for dropout (reference, section 6, extended to masks):
 The mask condition is stage 1's goal slot and stage 2's trajectory (`without_masks`). Neither the
 first frame's latent nor stage 1's initial masks are ever dropped: they are the scene. Only mask
 conditions are dropped with everything else, so guidance leads towards them as towards the text.
+
+A stage 2 that is told less of a trajectory (`Experiment.masks`) is never told more, validation and samples included.
 """
 
 from __future__ import annotations
@@ -19,12 +21,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 from torch.utils.data import default_collate
 
 from mask2iv_ros.generator.autoencoder import Autoencoder, encode_video, to_unit
-from mask2iv_ros.generator.conditioning import Condition, beside_first_frame, goal_slots, without_masks
+from mask2iv_ros.generator.conditioning import Condition, beside_first_frame, goal_slots, told_labels, without_masks
 from mask2iv_ros.masks import encode_colours
 from mask2iv_ros.training.contact import loss_weight
 from mask2iv_ros.training.experiment import Experiment
@@ -130,7 +132,12 @@ class Batcher:
         else:
             # The method's stage 2 is told the first frame and the trajectory, and no text.
             without_text = torch.ones_like(without_text)
+            if self.experiment.masks == "interactor":
+                # Encoded here and not kept: latents of every role alone would cost the disk more than they save.
+                perturbed |= {row: self._encoded(one) for row, one in enumerate(labels) if row not in perturbed}
             slots = torch.stack([perturbed.get(row, one) for row, one in enumerate(masks)])
+            if self.experiment.masks == "none":
+                masks_dropped = torch.ones_like(masks_dropped)
             target = video
         slots = torch.where(_like(masks_dropped, slots), without_masks(slots, stage), slots)
         return Batch(
@@ -156,11 +163,16 @@ class Batcher:
         rng = np.random.default_rng(int(torch.randint(2**62, (), generator=generator)))
         latents = {}
         for row in drawn.nonzero().flatten().tolist():
-            changed = perturb(windows[row]["labels"].numpy(), rng, asked.kernels)
-            pixels = to_unit(encode_colours(changed))[None].to(self.device)
-            with torch.no_grad():
-                latents[row] = encode_video(self.autoencoder, pixels)[0].float()
+            # What is not told first: an object that is dilated hides some of the arm.
+            told = told_labels(windows[row]["labels"].numpy(), self.experiment.masks)
+            latents[row] = self._encoded(perturb(told, rng, asked.kernels))
         return latents
+
+    @torch.no_grad()
+    def _encoded(self, labels: UInt8[np.ndarray, "t h w"]) -> Float[Tensor, "c t h w"]:
+        """Return the latents of what stage 2 is told of label maps."""
+        pixels = to_unit(encode_colours(told_labels(labels, self.experiment.masks)))[None].to(self.device)
+        return encode_video(self.autoencoder, pixels)[0].float()
 
     def _replaced(self, tokens: Tensor | None, nothing: Tensor | None, where: Bool[Tensor, "b"]) -> Tensor | None:
         if tokens is None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from mask2iv_ros.errors import Refused
+from mask2iv_ros.generator.conditioning import Masks
 from mask2iv_ros.generator.sampler import Sampling
 from mask2iv_ros.generator.schedule import NoiseSchedule
 from mask2iv_ros.training.contact import RegionWeights
@@ -193,6 +194,7 @@ class Experiment:
         dropout: p of the condition dropout for guidance; three times p of the windows lose something
             (`batch`). The base model was trained with 0.05.
         weights: of the loss by region.
+        masks: stage 2: what it is told of a trajectory; less than both for comparison.
         perturbation: stage 2: of its masks; None: they stay perfect.
         trained: see `Trained`.
         log: see `Log`.
@@ -209,6 +211,7 @@ class Experiment:
     goals: float | None = None
     dropout: float = 0.05
     weights: RegionWeights = field(default_factory=lambda: RegionWeights(interactor=0, object=0))
+    masks: Masks = "both"
     perturbation: Perturbation | None = None
     trained: Trained = field(default_factory=Trained)
     log: Log = field(default_factory=Log)
@@ -225,6 +228,10 @@ class Experiment:
             raise Refused(f"goals is {self.goals} for stage video; expected none, as stage 2 is told a trajectory")
         if self.stage == "trajectory" and self.perturbation is not None:
             raise Refused("perturbation is given for stage trajectory; expected none, as only stage 2 is told masks")
+        if self.stage == "trajectory" and self.masks != "both":
+            raise Refused(f"masks is {self.masks!r} for stage trajectory; expected both, as only stage 2 is told masks")
+        if self.masks == "none" and self.perturbation is not None:
+            raise Refused("perturbation is given with masks 'none'; expected none, as there is nothing to perturb")
         if self.trained.weights != "fp32" and self.optimiser.precision != self.trained.weights:
             raise Refused(
                 f"trained.weights is {self.trained.weights} with precision {self.optimiser.precision}; expected one"

@@ -98,7 +98,7 @@ def train_stage(
             beginning.adapters.merge()
         _make(out, base, config)
         told = None if stage.scale is None else tuple(stage.scale.tolist())
-        about = StageConfig(stage.schedule, beginning.sampling, experiment.conditions, told)
+        about = StageConfig(stage.schedule, beginning.sampling, experiment.conditions, told, experiment.masks)
         checkpoints.add_stage(out, experiment.stage, stage, about, dtype)
 
 

@@ -262,6 +262,18 @@ def test_a_schedule_and_a_sampling_come_back(copy: Path):
     assert read_config(copy).stages["video"] == told
 
 
+def test_a_stage_says_which_masks_it_is_told(copy: Path):
+    assert read_config(copy).stages["video"].masks == "both"
+    stage, told = small_stage()
+    add_stage(copy, "video", stage, replace(told, masks="interactor"), torch.float16)
+    assert read_config(copy).stages["video"].masks == "interactor"
+    edit(copy, lambda about: about["stages"]["video"].pop("masks"))
+    assert read_config(copy).stages["video"].masks == "both"
+    edit(copy, lambda about: about["stages"]["video"].update(masks="goal"))
+    with pytest.raises(Refused, match="masks is 'goal'; accepted are none, interactor, both"):
+        read_config(copy)
+
+
 def test_code_beside_a_tokenizer_does_not_run(tmp_path: Path):
     folder = write_tiny_checkpoint(tmp_path / "tiny", conditions=("text",))
     path = folder / "tokenizer" / "tokenizer_config.json"

@@ -1,6 +1,14 @@
+import numpy as np
 import torch
 
-from mask2iv_ros.generator.conditioning import Condition, beside_first_frame, goal_slots, stack, without_masks
+from mask2iv_ros.generator.conditioning import (
+    Condition,
+    beside_first_frame,
+    goal_slots,
+    stack,
+    told_labels,
+    without_masks,
+)
 
 
 def test_goal_slots_hold_the_first_masks_the_goal_and_zeros_between():
@@ -51,3 +59,14 @@ def test_a_condition_changes_precision_but_not_its_whole_numbers():
     assert half.beside.dtype == half.text.dtype == torch.bfloat16
     assert half.fps.dtype == torch.int64
     assert half.image is None
+
+
+def test_what_is_not_told_of_a_trajectory_is_background():
+    labels = np.array([[[0, 1, 2], [255, 2, 1]]], np.uint8)
+    told = {masks: told_labels(labels, masks) for masks in ("none", "interactor", "both")}
+    assert {masks: one.tolist() for masks, one in told.items()} == {
+        "none": [[[0, 0, 0], [255, 0, 0]]],
+        "interactor": [[[0, 1, 0], [255, 0, 1]]],
+        "both": labels.tolist(),
+    }
+    assert all(one.dtype == np.uint8 for one in told.values())

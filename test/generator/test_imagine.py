@@ -1,5 +1,7 @@
 import gc
+import shutil
 import weakref
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +9,7 @@ import pytest
 import torch
 
 from mask2iv_ros.errors import Refused
-from mask2iv_ros.generator.checkpoint import load
+from mask2iv_ros.generator.checkpoint import add_stage, load, read_config
 from mask2iv_ros.generator.imagine import MAX_SEED, Cancelled, Imaginer, Progress
 from mask2iv_ros.generator.tiny import write_tiny_checkpoint
 from mask2iv_ros.scene import Goal, Rollout, Scene, Trajectory
@@ -104,6 +106,26 @@ def test_an_edited_trajectory_skips_stage_one(imaginer: Imaginer, scene: Scene, 
     np.testing.assert_array_equal(rollout.trajectory.labels, labels)
     other = imagine(imaginer, scene, goal, trajectory=Trajectory(labels[::-1].copy(), "edited"))
     assert (rollout.video != other.video).any()
+
+
+@pytest.mark.parametrize(("masks", "arm", "thing"), [("none", 0, 0), ("interactor", 1, 0), ("both", 1, 1)])
+def test_stage_two_follows_what_it_was_trained_to_be_told(
+    tiny: Path, tmp_path: Path, scene: Scene, goal: Goal, masks: str, arm: bool, thing: bool
+):
+    folder = shutil.copytree(tiny, tmp_path / "told")
+    stage, about = load(tiny, torch.device("cpu")).stages["video"], read_config(tiny).stages["video"]
+    add_stage(folder, "video", stage, replace(about, masks=masks), torch.float16)
+    told = Imaginer.load(folder, "cpu")
+
+    def follow(role: int) -> np.ndarray:
+        labels = np.repeat(scene.labels[None], 4, 0)
+        moving = np.roll(labels[1:] == role, 8, axis=2)
+        labels[1:][labels[1:] == role] = 0
+        labels[1:][moving] = role
+        return imagine(told, scene, goal, trajectory=Trajectory(labels, "edited")).video
+
+    still = imagine(told, scene, goal, trajectory=Trajectory(np.repeat(scene.labels[None], 4, 0), "edited")).video
+    assert [(follow(role) != still).any() for role in (1, 2)] == [arm, thing]
 
 
 def test_a_trajectory_of_the_cameras_size_is_framed_as_the_scene_is(imaginer: Imaginer):

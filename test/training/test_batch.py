@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mask2iv_ros.generator.autoencoder import encode_video, to_unit
-from mask2iv_ros.masks import encode_colours
+from mask2iv_ros.masks import Role, encode_colours
 from mask2iv_ros.training.contact import RegionWeights, loss_weight
 from mask2iv_ros.training.experiment import Experiment, Perturbation
 from mask2iv_ros.training.order import generator_at
@@ -115,6 +115,29 @@ def test_perturbed_masks_are_drawn_anew_and_encoded(small, tiny_experiment):
     assert (plain - true[0]).abs().max() < 0.01
     again = halves(batcher.train([window] * DRAWS, generator_at(0)).condition.beside)[1]
     assert torch.equal(again, masks)
+
+
+@pytest.mark.parametrize("make", ["train", "plain"])
+def test_a_stage_2_that_is_told_less_is_never_told_more(small, tiny_experiment, make: str):
+    windows = [small.windows[index] for index in range(3)]
+    told = {}
+    for masks in ("none", "interactor", "both"):
+        batcher = small.batcher(tiny_experiment("video", masks=masks))
+        first, told[masks] = halves(getattr(batcher, make)(windows, generator_at(0)).condition.beside)
+        assert torch.equal(first[:, :, 0], torch.stack([one["video"][:, 0].float() for one in windows]))
+    assert not told["none"].any()
+    labels = np.stack([one["labels"].numpy() for one in windows])
+    alone = to_unit(encode_colours(np.where(labels == Role.OBJECT, 0, labels).astype(np.uint8)))
+    torch.testing.assert_close(told["interactor"], encode_video(small.base.autoencoder, alone), rtol=0, atol=1e-5)
+    assert not same(told["interactor"], told["both"]).any()
+
+
+def test_perturbed_masks_of_the_interactor_show_no_object(small, tiny_experiment):
+    asked = tiny_experiment("video", masks="interactor", perturbation=Perturbation(share=1.0, kernels=(3,)))
+    windows = [small.windows[0]] * 40
+    _, masks = halves(small.batcher(asked).train(windows, generator_at(0)).condition.beside)
+    # Dilated or eroded, the interactor alone: two ways with one kernel.
+    assert len({one.numpy().tobytes() for one in masks}) == 2
 
 
 def test_the_weight_is_the_contact_map_on_the_latent_grid(small, tiny_experiment):

@@ -70,6 +70,8 @@ def test_conditions_are_those_that_windows_are_told(
         ("trajectory", {"goals": 1.5}, "goals is 1.5; expected at least 0 and at most 1"),
         ("trajectory", {"goals": float("nan")}, "goals is nan"),
         ("trajectory", {"perturbation": Perturbation()}, "perturbation is given for stage trajectory"),
+        ("trajectory", {"masks": "interactor"}, "masks is 'interactor' for stage trajectory; expected both"),
+        ("video", {"masks": "none", "perturbation": Perturbation()}, "perturbation is given with masks 'none'"),
         ("video", {"goals": 0.5}, "goals is 0.5 for stage video"),
         ("video", {"dropout": 0.4}, "dropout is 0.4; expected at least 0 and at most 0.333"),
         ("video", {"seed": -1}, "seed is -1; expected at least 0"),
