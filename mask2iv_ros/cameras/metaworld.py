@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
-from jaxtyping import Bool, UInt8
+from jaxtyping import Bool, Float64, UInt8
 
 from mask2iv_ros.cameras.looks import TRAINED_STATION, Painter, Station, View
 from mask2iv_ros.cameras.tasks import EXPERTS, TASKS, TRAINED_TASKS
@@ -87,6 +87,7 @@ class MetaWorldCamera:
         self._painters: dict[str, Painter] = {}
         self._renderer: Any = None
         self._view = View()
+        self._goal: Float64[np.ndarray, "3"] | None = None
 
     @property
     def focal_px(self) -> float:
@@ -125,9 +126,8 @@ class MetaWorldCamera:
         self._view = self._station.draw(rng)
         self._painters[task].paint(rng)
         goal_rng = rng.spawn(1)[0] if goal_seed is None else np.random.default_rng((goal_seed, seed))
-        if (free := TASKS[task].goal) is not None:
-            env._target_pos = free.draw(env.obj_init_pos, goal_rng)
-            self._observation[-3:] = env._target_pos
+        free = TASKS[task].goal
+        self._goal = None if free is None else free.draw(env.obj_init_pos, goal_rng)
         # The hand starts up to 8 cm from where the environment puts it, never lower.
         direction = (*rng.uniform(-1, 1, 2), rng.uniform(0, 1), -1.0)
         for _ in range(rng.integers(_HAND_STEPS + 1)):
@@ -140,6 +140,9 @@ class MetaWorldCamera:
         """Let the expert act for `steps` control steps of 12.5 ms."""
         env, expert = self._environment(self.task)
         for _ in range(steps):
+            if self._goal is not None:
+                # The environment would tell the expert the nearest of its own goals.
+                self._observation[-3:] = self._goal
             action = np.clip(expert.get_action(self._observation), -1, 1)
             self._observation = env.step(action)[0]
 

@@ -98,6 +98,16 @@ def load_clips(folder: Path, split: str, limit_per_task: int | None = None) -> l
     return clips
 
 
+def require_training_clips(root: Path) -> None:
+    """Check that no clip of a dataset is held out of training (`splits`).
+
+    Raises:
+        Refused: one is.
+    """
+    known = read_provenance(root, imagined_only=False)
+    require_split(((task_of(one.id), one.seed) for one in known if not one.imagined), "train")
+
+
 def task_of(clip_id: str) -> str:
     """Return the task in a clip's id."""
     return clip_id.rpartition("-")[0]

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
+from mask2iv_ros.data.clips import require_training_clips
 from mask2iv_ros.data.labelled import LabelledDataset
 from mask2iv_ros.errors import Refused
 from mask2iv_ros.generator import checkpoint as checkpoints
@@ -107,12 +108,13 @@ def train_autoencoder(
             be with the new one; None: it begins with the principal components of the data.
 
     Raises:
-        Refused: the dataset cannot be read, `out` exists, the base's autoencoder is of another kind or shape,
-            or the loss is no longer finite.
+        Refused: the dataset cannot be read or has clips that are held out of training, `out` exists, the
+            base's autoencoder is of another kind or shape, or the loss is no longer finite.
     """
     if out.exists():
         raise Refused(f"{out} exists; expected another folder, as its stages would no longer fit a new autoencoder")
     dataset = LabelledDataset.open(data, camera)
+    require_training_clips(data)
     pool = gather(dataset, experiment.size, experiment.pool)
     torch.manual_seed(seed_at(experiment.seed))
     model = _begin(experiment, base)

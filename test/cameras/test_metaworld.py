@@ -7,7 +7,8 @@ from importlib.util import find_spec
 import numpy as np
 import pytest
 
-from mask2iv_ros.cameras.metaworld import MAX_SEED, TASKS, MetaWorldCamera, StandInScene
+from mask2iv_ros.cameras.metaworld import MAX_SEED, MetaWorldCamera, StandInScene
+from mask2iv_ros.cameras.tasks import TASKS
 from mask2iv_ros.errors import Refused
 from mask2iv_ros.masks import Role
 
@@ -35,7 +36,7 @@ def centre(mask: np.ndarray) -> np.ndarray:
 def test_a_scene_is_a_cameras_image_with_arm_object_and_goal(camera: MetaWorldCamera):
     stand_in = camera.next_scene("push", 3)
     scene = stand_in.scene
-    assert (stand_in.task, stand_in.seed, stand_in.instruction) == ("push", 3, TASKS["push"])
+    assert (stand_in.task, stand_in.seed, stand_in.instruction) == ("push", 3, TASKS["push"].instruction)
     assert scene.image.shape == (*SIZE, 3)
     assert scene.image.std() > 10
     assert scene.frame_id
@@ -43,7 +44,7 @@ def test_a_scene_is_a_cameras_image_with_arm_object_and_goal(camera: MetaWorldCa
     assert set(np.unique(scene.labels)) == {0, 1, 2}
     assert stand_in.goal_mask.any()
     # A puck is small, and the arm larger than it.
-    assert 0.002 < scene.mask(Role.OBJECT).mean() < 0.02 < scene.mask(Role.INTERACTOR).mean() < 0.6
+    assert 0.002 < scene.mask(Role.OBJECT).mean() < 0.02 < scene.mask(Role.INTERACTOR).mean() + 0.015 < 0.6
 
 
 def test_other_seeds_are_other_scenes(camera: MetaWorldCamera):
@@ -117,6 +118,56 @@ def test_the_focal_length_is_that_of_the_field_of_view(camera: MetaWorldCamera):
         larger.reset("push", 0)
         assert larger.focal_px == pytest.approx(2 * camera.focal_px)
     assert 0.5 * SIZE[0] < camera.focal_px < 3 * SIZE[0]
+
+
+def test_every_scene_has_colours_and_a_light_of_its_own(camera: MetaWorldCamera):
+    pucks, tables = [], []
+    for seed in range(6):
+        camera.reset("push", seed)
+        image, labels = camera.render()
+        pucks.append(image[labels == Role.OBJECT].mean(0))
+        tables.append(image[labels == Role.BACKGROUND].mean(0))
+    assert np.std(pucks, axis=0).min() > 15
+    assert np.std(tables, axis=0).min() > 5
+
+
+def test_goals_lie_all_around_the_object_and_another_one_is_for_the_asking():
+    moved = []
+    with MetaWorldCamera(("push",), SIZE, settle=75) as camera:
+        camera.reset("push", 4)
+        image, _ = camera.render()
+        for goal_seed in range(5):
+            camera.reset("push", 4, goal_seed)
+            again, _ = camera.render()
+            np.testing.assert_array_equal(image, again)
+            start = centre(camera.object_mask())
+            camera.step(75)
+            moved.append(centre(camera.object_mask()) - start)
+    assert np.linalg.norm(moved, axis=1).min() > 2
+    directions = moved / np.linalg.norm(moved, axis=1, keepdims=True)
+    assert (directions @ directions.T).min() < -0.5, "to opposite sides"
+
+
+def test_a_goal_of_the_environments_own_cannot_be_asked_for():
+    with (
+        MetaWorldCamera(("plate-slide",), SIZE) as camera,
+        pytest.raises(Refused, match="goal_seed is 1 for plate-slide, whose goals are the environment's"),
+    ):
+        camera.reset("plate-slide", 0, 1)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_every_task_is_seen_and_moves(task: str):
+    """At the benchmark's size, which is the smallest that anyone should use."""
+    with MetaWorldCamera((task,), (96, 128)) as camera:
+        camera.reset(task, 1_000_000)
+        _, labels = camera.render()
+        before = camera.object_mask()
+        camera.step(75)
+        after = camera.object_mask()
+    assert (labels == Role.OBJECT).sum() >= 40
+    assert after.any()
+    assert (before & after).sum() < 0.75 * (before | after).sum()
 
 
 @pytest.mark.parametrize("seed", [-1, MAX_SEED + 1])

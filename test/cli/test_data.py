@@ -5,7 +5,7 @@ import pytest
 from mask2iv_ros.cli.main import main
 from mask2iv_ros.data.tiny import write_tiny_dataset
 
-NOTHING = ["--validation", "0", "--test", "0"]
+NOTHING = [f"--{name}=0" for name in ("validation", "test", "unseen-tasks", "unseen-camera")]
 
 
 @pytest.mark.parametrize(

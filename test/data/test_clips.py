@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mask2iv_ros.data.clips import load_clips, write_clips
+from mask2iv_ros.data.clips import load_clips, require_training_clips, write_clips
+from mask2iv_ros.data.splits import SPLITS
 from mask2iv_ros.data.tiny import tiny_clip
 from mask2iv_ros.errors import Refused
 from mask2iv_ros.export import DatasetWriter, read_provenance
@@ -32,17 +33,36 @@ def test_clips_come_back_as_they_were(folder: Path):
 
 
 def test_a_split_is_loaded_task_by_task_and_seed_by_seed(tmp_path: Path):
+    first = SPLITS["test"].seeds.start
     order = [("push", 9), ("coffee-push", 1), ("push", 10), ("coffee-push", 0)]
-    write_clips(tmp_path / "test", [replace(tiny_clip(seed), task=task) for task, seed in order])
-    assert [(one.task, one.seed) for one in load_clips(tmp_path, "test")] == [
+    write_clips(tmp_path / "test", [replace(tiny_clip(first + seed), task=task) for task, seed in order])
+    assert [(one.task, one.seed - first) for one in load_clips(tmp_path, "test")] == [
         ("coffee-push", 0),
         ("coffee-push", 1),
         ("push", 9),
         ("push", 10),
     ]
-    assert [(one.task, one.seed) for one in load_clips(tmp_path, "test", 1)] == [("coffee-push", 0), ("push", 9)]
+    limited = load_clips(tmp_path, "test", 1)
+    assert [(one.task, one.seed - first) for one in limited] == [("coffee-push", 0), ("push", 9)]
     with pytest.raises(Refused, match=r"no validation clips.*mask2iv data"):
         load_clips(tmp_path, "validation")
+    with pytest.raises(Refused, match="split is 'exam'; accepted are train, validation"):
+        load_clips(tmp_path, "exam")
+
+
+def test_clips_of_another_split_are_refused(tmp_path: Path):
+    write_clips(tmp_path / "test", [replace(tiny_clip(4), task="push")])
+    with pytest.raises(Refused, match="scene push-4 is not of the split 'test'; expected seeds 2000000 to"):
+        load_clips(tmp_path, "test")
+
+
+def test_training_on_held_out_clips_is_refused(tmp_path: Path):
+    held_out = SPLITS["validation"].seeds.start
+    write_clips(tmp_path / "held_out", [replace(tiny_clip(held_out), task="push")])
+    with pytest.raises(Refused, match=rf"scene push-{held_out} is not of the split 'train'"):
+        require_training_clips(tmp_path / "held_out")
+    write_clips(tmp_path / "own", [replace(tiny_clip(held_out), task="own-robot"), replace(tiny_clip(4), task="push")])
+    require_training_clips(tmp_path / "own")
 
 
 def test_clips_say_that_nobody_imagined_them(tiny_root: Path):

@@ -37,7 +37,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_clips_are_of_their_split_and_show_the_expert(built: Path):
     train, validation = load_clips(built, "train"), load_clips(built, "validation")
     assert [clip.seed for clip in train] == [0, 1]
-    assert [clip.seed for clip in validation] == [SPLITS["validation"].start]
+    assert [clip.seed for clip in validation] == [SPLITS["validation"].seeds.start]
     for clip in (*train, *validation):
         assert clip.video.shape == (3, 32, 48, 3)
         assert clip.fps == 20
