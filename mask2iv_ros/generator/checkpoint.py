@@ -55,6 +55,7 @@ CLASSES = {
     "PatchAutoencoder": f"{_GENERATOR}.autoencoder",
     "KLAutoencoder": f"{_GENERATOR}.dynamicrafter.autoencoder",
     "SpaceTimeUNet": f"{_GENERATOR}.space_time",
+    "ControlledUNet": f"{_GENERATOR}.control_branch",
     "DynamiCrafterUNet": f"{_GENERATOR}.dynamicrafter.unet",
     "Resampler": f"{_GENERATOR}.dynamicrafter.resampler",
     "CLIPTextModel": "transformers",

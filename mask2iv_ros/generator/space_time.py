@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from diffusers import ConfigMixin, ModelMixin
@@ -61,7 +61,7 @@ class SpaceTimeUNet(ModelMixin, ConfigMixin):
             if level < last:
                 self.shrink.append(nn.Conv2d(width, widths[level + 1], 3, stride=2, padding=1))
                 self.grow.append(nn.Conv2d(widths[level + 1], width, 3, padding=1))
-        last_layer = _zero(nn.Conv2d(widths[0], out_channels, 3, padding=1))
+        last_layer = zeroed(nn.Conv2d(widths[0], out_channels, 3, padding=1))
         self.leave = nn.Sequential(nn.GroupNorm(8, widths[0]), nn.SiLU(), last_layer)
 
     def forward(
@@ -72,17 +72,48 @@ class SpaceTimeUNet(ModelMixin, ConfigMixin):
     ) -> Float[Tensor, "b c t h w"]:
         """See `Denoiser`."""
         frames, text = sample.shape[2], condition.text
+        embedding = self.embed(timestep, sample)
+        levels = self.descend(self.enter(sample, condition.beside), embedding, frames, text)
+        return self.ascend(levels, embedding, frames, text)
+
+    def embed(self, timestep: Int[Tensor, "b"], sample: Float[Tensor, "b c t h w"]) -> Float[Tensor, "bt e"]:
+        """Return the timestep's embedding, once a frame."""
         embedding = get_timestep_embedding(timestep, self.config.widths[0])
-        embedding = self.noise(embedding.to(sample.dtype)).repeat_interleave(frames, 0)  # bt e
-        x = rearrange(torch.cat([sample, condition.beside], 1), "b c t h w -> (b t) c h w")
-        x = self.entry(x.contiguous(memory_format=torch.channels_last))
-        skips = []
+        return self.noise(embedding.to(sample.dtype)).repeat_interleave(sample.shape[2], 0)
+
+    def enter(
+        self, sample: Float[Tensor, "b c t h w"], beside: Float[Tensor, "b k t h w"]
+    ) -> Float[Tensor, "bt c2 h w"]:
+        """Return the features of the sample and what is beside it."""
+        x = rearrange(torch.cat([sample, beside], 1), "b c t h w -> (b t) c h w")
+        return self.entry(x.contiguous(memory_format=torch.channels_last))
+
+    def descend(
+        self,
+        x: Float[Tensor, "bt c h w"],
+        embedding: Float[Tensor, "bt e"],
+        frames: int,
+        text: Float[Tensor, "b s d"] | None,
+    ) -> list[Float[Tensor, "bt _ _ _"]]:
+        """Return what leaves every level of the encoder half: the skip connections, and last the middle."""
+        levels = []
         for level, blocks in enumerate(self.down):
             for block in blocks:
                 x = block(x, embedding, frames, text)
+            levels.append(x)
             if level < len(self.shrink):
-                skips.append(x)
                 x = self.shrink[level](x)
+        return levels
+
+    def ascend(
+        self,
+        levels: Sequence[Float[Tensor, "bt _ _ _"]],
+        embedding: Float[Tensor, "bt e"],
+        frames: int,
+        text: Float[Tensor, "b s d"] | None,
+    ) -> Float[Tensor, "b c t h w"]:
+        """Return the output, from what leaves the encoder half."""
+        *skips, x = levels
         for level in reversed(range(len(self.up))):
             if level < len(self.grow):
                 skip = skips.pop()
@@ -116,7 +147,7 @@ class _Block(nn.Module):
         self.before = nn.Sequential(nn.GroupNorm(8, width_in), nn.SiLU(), nn.Conv2d(width_in, width, 3, padding=1))
         self.modulate = nn.Linear(embedding, 2 * width)
         self.norm = nn.GroupNorm(8, width)
-        self.after = nn.Sequential(nn.SiLU(), _zero(nn.Conv2d(width, width, 3, padding=1)))
+        self.after = nn.Sequential(nn.SiLU(), zeroed(nn.Conv2d(width, width, 3, padding=1)))
         self.skip = nn.Conv2d(width_in, width, 1) if width_in != width else nn.Identity()
         self.time = _Attention(width, head_width)
         self.position = nn.Parameter(torch.randn(frames, width) * 0.02)
@@ -160,7 +191,7 @@ class _Attention(nn.Module):
         else:
             self.q = nn.Linear(width, width, bias=False)
             self.kv = nn.Linear(width_of_others, 2 * width, bias=False)
-        self.out = _zero(nn.Linear(width, width))
+        self.out = zeroed(nn.Linear(width, width))
 
     def forward(
         self,
@@ -184,7 +215,7 @@ class _Attention(nn.Module):
         return self.out(rearrange(mixed, "n d s e -> n s (d e)"))
 
 
-def _zero(layer: nn.Module) -> nn.Module:
+def zeroed(layer: nn.Module) -> nn.Module:
     """Start a residual branch as nothing, so that a deep network begins as the identity."""
     nn.init.zeros_(layer.weight)
     nn.init.zeros_(layer.bias)

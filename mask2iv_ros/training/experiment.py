@@ -46,17 +46,19 @@ class Data:
 
 @dataclass(frozen=True)
 class Network:
-    """A `SpaceTimeUNet` that begins with random weights.
+    """A network that begins with random weights.
 
     Attributes:
         widths: features per level.
         depth: blocks per level and side.
         head_width: features per attention head.
+        branch: tell masks by a ControlNet-style branch (`ControlledUNet`) rather than by channels beside the sample.
     """
 
     widths: tuple[int, ...] = (96, 192)
     depth: int = 2
     head_width: int = 32
+    branch: bool = False
 
     def __post_init__(self) -> None:
         _at_least(self, 1, "depth", "head_width")

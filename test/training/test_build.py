@@ -5,6 +5,7 @@ import torch
 
 from mask2iv_ros.errors import Refused
 from mask2iv_ros.generator import checkpoint as checkpoints
+from mask2iv_ros.generator.control_branch import ControlledUNet
 from mask2iv_ros.generator.dynamicrafter.unet import DynamiCrafterUNet
 from mask2iv_ros.generator.sampler import Sampling
 from mask2iv_ros.generator.schedule import NoiseSchedule
@@ -27,6 +28,17 @@ def test_a_network_begins_with_random_weights_that_the_seed_decides(small, tiny_
     assert torch.equal(one.scale, SCALE)
     assert one.schedule == asked.schedule
     assert all(parameter.requires_grad for parameter in one.parameters())
+
+
+def test_a_branch_begins_with_the_weights_that_a_network_without_one_begins_with(small, tiny_experiment):
+    plain, branch = (
+        begin(tiny_experiment("video", network={"branch": one}), small.base, None, SCALE, CPU).stage.denoiser
+        for one in (False, True)
+    )
+    assert isinstance(branch, ControlledUNet)
+    for name, weight in plain.state_dict().items():
+        assert torch.equal(branch.network.state_dict()[name], weight), name
+    assert all(parameter.requires_grad for parameter in branch.parameters())
 
 
 @pytest.mark.parametrize(

@@ -73,6 +73,20 @@ def test_the_full_size_models_classes_train_by_the_same_code(
         assert all(torch.equal(one, other) for one, other in zip(*pair, strict=True)) == same
 
 
+def test_a_stage_with_a_branch_is_loaded_as_it_was_trained(
+    data: Path, small_base: Path, tiny_experiment, tmp_path: Path
+):
+    asked = tiny_experiment(
+        "video", network={"branch": True}, masks="interactor", optimiser={"steps": 2}, log={"windows": 1}
+    )
+    made = checkpoints.load(train(asked, data, small_base, tmp_path), CPU, stages=("video",))
+    assert made.config.stages["video"].masks == "interactor"
+    weights = load_state(tmp_path / "video")[1].weights
+    assert any(name.startswith("denoiser.branch.") for name in weights)
+    for name, tensor in made.stages["video"].denoiser.state_dict().items():
+        assert torch.equal(tensor, weights[f"denoiser.{name}"].half().float()), name
+
+
 def test_a_finished_training_only_writes_its_stage_again(data: Path, small_base: Path, tiny_experiment, tmp_path: Path):
     asked = tiny_experiment("video", optimiser={"steps": 1}, log={"windows": 1})
     first = train(asked, data, small_base, tmp_path)
