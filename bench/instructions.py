@@ -1,10 +1,10 @@
-"""Does a text-conditioned stage 1 tell instructions apart? Two of them for the same first frames, held out.
+"""Does the instruction decide which of two possible motions a text-conditioned stage 1 makes? Held-out scenes.
 
     .venv/bin/python bench/instructions.py --clips clips --out instructions
 
-For every test scene of a task, the trajectory of either instruction with the same seed: where the
-object goes, in widths of the picture to the right and down, and how often the words for that motion
-(`data.instruction.instruct`) are those that were given. Writes a contact sheet of the first scenes.
+For every scene of a task in which two motions are possible, the trajectory of either instruction with the
+same seed. The instructions decide a scene if each moves the object closer to its own direction than to the
+other's. Writes a contact sheet of the first scenes.
 """
 
 from __future__ import annotations
@@ -13,33 +13,43 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, UInt8
 from tqdm import tqdm
 
-from mask2iv_ros.data.clips import Clip, load_clips
-from mask2iv_ros.data.instruction import instruct
+from mask2iv_ros.data.clips import load_clips
+from mask2iv_ros.data.instruction import DIRECTIONS
 from mask2iv_ros.evaluation.metrics import interval
 from mask2iv_ros.evaluation.sheet import Strip, contact_sheet, write_png
 from mask2iv_ros.generator.imagine import Imaginer
 from mask2iv_ros.masks import Role
-from mask2iv_ros.scene import Goal, Scene, Trajectory
+from mask2iv_ros.scene import Goal, Scene
 
+# Goals lie all around the objects of the first four; a faucet turns either way from the same first frame.
 PAIRS = {
-    "push": ("push the puck", "far to the right", "a little down"),
-    "coffee-push": ("push the mug", "far to the right", "a little down"),
-    "plate-slide": ("slide the plate", "far to the right", "far down"),
+    "push": ("push the puck", ("far", "to the right"), ("far", "to the left")),
+    "coffee-push": ("push the mug", ("far", "to the right"), ("far", "to the left")),
+    "push-back": ("push the cube", ("far", "to the left"), ("a little", "down and to the right")),
+    "pick-place": ("lift the puck", ("a little", "up and to the right"), ("a little", "up and to the left")),
+    "faucet-open": ("turn the faucet", ("a little", "to the right"), ("a little", "down and to the left")),
+    "faucet-close": ("turn the faucet", ("a little", "to the right"), ("a little", "down and to the left")),
 }
 
 
 def centre(mask: Bool[np.ndarray, "h w"]) -> np.ndarray:
-    """Return (x, y) of the centroid in widths of the picture; nan without a pixel."""
-    return np.argwhere(mask).mean(0)[::-1] / mask.shape[1] if mask.any() else np.full(2, np.nan)
+    """Return (x, y) of the centroid in widths of the picture."""
+    return np.argwhere(mask).mean(0)[::-1] / mask.shape[1]
 
 
-def compare(imaginer: Imaginer, clip: Clip, act: str, words: tuple[str, str], seed: int) -> list[Trajectory]:
-    """Return the trajectory of either instruction."""
-    scene = Scene(clip.video[0], clip.labels[0])
-    return imaginer.trajectories(scene, [Goal(None, f"{act} {way}") for way in words], [seed] * 2)
+def last_seen(labels: UInt8[np.ndarray, "t h w"]) -> np.ndarray:
+    """Return the object's centre in the last frame that shows it; frame 0 always does."""
+    seen = (labels == Role.OBJECT).any((1, 2)).nonzero()[0][-1]
+    return centre(labels[seen] == Role.OBJECT)
+
+
+def direction(words: str) -> np.ndarray:
+    """Return the unit vector (right, down) in the picture of such words as "up and to the left"."""
+    angle = DIRECTIONS.index(words) * np.pi / 4
+    return np.array([np.cos(angle), -np.sin(angle)])
 
 
 def main() -> None:
@@ -55,36 +65,34 @@ def main() -> None:
     arguments = parser.parse_args()
     imaginer = Imaginer.load(arguments.checkpoint, guidance=arguments.guidance)
     everything, strips = load_clips(arguments.clips, arguments.split), []
-    for task, (act, *words) in PAIRS.items():
+    decided: dict[str, list[float]] = {}
+    print(f"{arguments.split} scenes: mean [95 % interval]; motion in widths of the picture")
+    for task, (act, *ways) in PAIRS.items():
+        texts = [f"{act} {' '.join(way)}" for way in ways]
+        told = np.array([direction(way[1]) for way in ways])
+        motions: list[list[np.ndarray]] = []
         clips = [clip for clip in everything if clip.task == task]
-        moved: list[list[np.ndarray]] = []
-        said = []
-        for number, clip in enumerate(tqdm(clips, desc=task, unit="scene")):
-            both = compare(imaginer, clip, act, tuple(words), arguments.seed)
-            start = clip.labels[0] == Role.OBJECT
-            ends = [one.labels[-1] == Role.OBJECT for one in both]
-            moved.append([centre(end) - centre(start) for end in ends])
-            said.append(
-                [
-                    bool(end.any()) and instruct(act, start, end) == f"{act} {way}"
-                    for end, way in zip(ends, words, strict=True)
-                ]
-            )
+        for number, clip in enumerate(tqdm(clips, desc=task, unit="scene", mininterval=5)):
+            scene = Scene(clip.video[0], clip.labels[0])
+            both = imaginer.trajectories(scene, [Goal(None, text) for text in texts], [arguments.seed] * 2)
+            start = centre(clip.labels[0] == Role.OBJECT)
+            motions.append([last_seen(one.labels) - start for one in both])
             if number < arguments.shown:
                 still = np.repeat(clip.video[:1], len(clip.video), 0)
                 strips += [
-                    Strip(f"{act} {way} ({task}, seed {clip.seed})", still, one.labels)
-                    for one, way in zip(both, words, strict=True)
+                    Strip(f"{text} ({task}, seed {clip.seed})", still, one.labels)
+                    for one, text in zip(both, texts, strict=True)
                 ]
-        motion = np.array(moved)  # scene instruction xy
-        print(f"\n{task}, {len(clips)} {arguments.split} scenes: mean [95 % interval]")
-        for index, way in enumerate(words):
+        motion = np.array(motions)  # scene instruction xy
+        closeness = motion @ told.T  # scene instruction way
+        own = closeness[:, [0, 1], [0, 1]] > closeness[:, [0, 1], [1, 0]]
+        decided[task] = own.all(1).astype(float).tolist()
+        print(f"\n{task}, {len(clips)} scenes: decided by the instruction {show(interval(decided[task]))}")
+        for index, text in enumerate(texts):
             right, down = (interval(motion[:, index, axis].tolist()) for axis in (0, 1))
-            share = np.mean([one[index] for one in said])
-            print(f"  {act + ' ' + way:36s} right {show(right)}  down {show(down)}  as told {share:.0%}")
-        apart = motion[:, 0] - motion[:, 1]
-        print(f"  {'difference, paired':36s} right {show(interval(apart[:, 0].tolist()))}", end="  ")
-        print(f"down {show(interval(apart[:, 1].tolist()))}")
+            print(f"  {text:46s} right {show(right)}  down {show(down)}  its own way {own[:, index].mean():.0%}")
+    everywhere = [one for task in decided.values() for one in task]
+    print(f"\nall, {len(everywhere)} scenes: decided by the instruction {show(interval(everywhere))}")
     arguments.out.mkdir(parents=True, exist_ok=True)
     write_png(arguments.out / "instructions.png", contact_sheet(strips))
     print(f"\nlook at: {arguments.out / 'instructions.png'}")

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Bool
 
 # Eight sectors of 45 degrees, counter-clockwise from the right.
-_DIRECTIONS = (
+DIRECTIONS = (
     "to the right",
     "up and to the right",
     "up",
@@ -34,6 +34,6 @@ def instruct(act: str, start: Bool[np.ndarray, "h w"], goal: Bool[np.ndarray, "h
     """
     (top, left), (bottom, right) = (np.argwhere(mask).mean(0) for mask in (start, goal))
     down, across = bottom - top, right - left
-    sector = round(np.arctan2(-down, across) / (np.pi / 4)) % len(_DIRECTIONS)
+    sector = round(np.arctan2(-down, across) / (np.pi / 4)) % len(DIRECTIONS)
     distance = "far" if np.hypot(down, across) >= _FAR * start.shape[1] else "a little"
-    return f"{act} {distance} {_DIRECTIONS[sector]}"
+    return f"{act} {distance} {DIRECTIONS[sector]}"
