@@ -10,7 +10,7 @@ every batch (`order`), and accelerate adds up their gradients.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 from math import isfinite
@@ -42,6 +42,8 @@ from mask2iv_ros.training.state import State, changed_settings, check_origin, lo
 from mask2iv_ros.training.windows import Window
 
 _log = logging.getLogger(__name__)
+
+OnStep = Callable[[int], None]
 
 # What the draws at a place are for.
 _ORDER, _LAYERS, _BATCH, _NOISE, _VALIDATION = range(5)
@@ -107,8 +109,12 @@ class Trainer:
                 self._trained.values(), decay=asked.average, use_ema_warmup=True, inv_gamma=1.0, power=0.75
             )
 
-    def run(self, progress: bool = True) -> Stage:
+    def run(self, progress: bool = True, on_step: OnStep | None = None) -> Stage:
         """Train to the last step and return the stage, its weights averaged if the experiment asks for it.
+
+        Args:
+            progress: show a bar.
+            on_step: called with the number of steps done, after every one; what it raises ends the training.
 
         Raises:
             Refused: the state in the folder cannot be resumed, the loss or its gradient is no longer finite,
@@ -134,6 +140,8 @@ class Trainer:
             loss, norm = self._step(windows, step)
             recent.append(loss)
             done = step + 1
+            if on_step is not None:
+                on_step(done)
             if main and done % log.every == 0:
                 rate = self._optimiser.param_groups[0]["lr"]
                 mean = sum(recent[-log.every :]) / len(recent[-log.every :])

@@ -21,7 +21,7 @@ from mask2iv_ros.training.batch import Batcher
 from mask2iv_ros.training.build import begin, check_fit, source_of
 from mask2iv_ros.training.experiment import Experiment
 from mask2iv_ros.training.latents import LatentEpisodes, encode_dataset
-from mask2iv_ros.training.loop import Trainer, accelerator_for
+from mask2iv_ros.training.loop import OnStep, Trainer, accelerator_for
 from mask2iv_ros.training.memory import enough_memory
 from mask2iv_ros.training.windows import LatentWindows
 
@@ -36,6 +36,7 @@ def train_stage(
     camera: str | None = None,
     device: str = "auto",
     dtype: torch.dtype = torch.float16,
+    on_step: OnStep | None = None,
 ) -> None:
     """Train a stage and add it to a checkpoint; a killed training goes on from its work folder (`loop`).
 
@@ -54,6 +55,7 @@ def train_stage(
         camera: whose frames and labels, where a dataset has several.
         device: "auto" or "cpu".
         dtype: of the weights in the checkpoint.
+        on_step: told the steps done, in place of a progress bar; what it raises ends the training.
 
     Raises:
         Refused: dataset, base, experiment, `out` and `work` do not fit together, memory is too small, or the
@@ -90,7 +92,7 @@ def train_stage(
             beginning.undecayed,
             _origin(base, source, datasets[0].camera, learned),
         )
-        stage = trainer.run()
+        stage = trainer.run(progress=on_step is None, on_step=on_step)
         if not accelerator.is_main_process:
             return
         if beginning.adapters is not None:

@@ -87,6 +87,23 @@ def test_a_stage_with_a_branch_is_loaded_as_it_was_trained(
         assert torch.equal(tensor, weights[f"denoiser.{name}"].half().float()), name
 
 
+def test_whoever_is_told_the_steps_may_end_it(data: Path, small_base: Path, tiny_experiment, tmp_path: Path, capfd):
+    asked, told = tiny_experiment("video", optimiser={"steps": 4}, log={"windows": 1, "save": 1}), []
+
+    def on_step(done: int) -> None:
+        told.append(done)
+        if told == [1, 2, 3]:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(asked, data, small_base, tmp_path, on_step=on_step)
+    assert not checkpoints.read_config(tmp_path / "out").stages
+    train(asked, data, small_base, tmp_path, on_step=on_step)
+    # The third was not saved when it was told.
+    assert told == [1, 2, 3, 3, 4]
+    assert "step" not in capfd.readouterr().err
+
+
 def test_a_finished_training_only_writes_its_stage_again(data: Path, small_base: Path, tiny_experiment, tmp_path: Path):
     asked = tiny_experiment("video", optimiser={"steps": 1}, log={"windows": 1})
     first = train(asked, data, small_base, tmp_path)
