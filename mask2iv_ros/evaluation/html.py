@@ -13,6 +13,7 @@ checkpoints may hold anything.
 
 from __future__ import annotations
 
+import re
 from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -31,6 +32,7 @@ Interval = tuple[float, float, float]  # mean, low, high
 Value = Interval | float | str | None
 
 _NOTHING = "–"
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")  # HTML allows none of them, not even escaped
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ class Cell:
 
     Attributes:
         value: mean with interval, a number, or a text; None and NaN are shown as a dash.
-        note: below it.
+        note: below it, in place of the interval.
         tone: its colour.
     """
 
@@ -75,11 +77,13 @@ class Row:
         title: in the first column.
         cells: one a column; values alone will do.
         group: rows in a row of the same group stand under its name, and the best are sought among them.
+        strong: told from the others.
     """
 
     title: str
     cells: Sequence[Cell | Value]
     group: str = ""
+    strong: bool = False
 
 
 @dataclass(frozen=True)
@@ -104,7 +108,8 @@ def page(title: str, sections: Sequence[Section]) -> str:
     style, script = ((files(__package__) / "templates" / name).read_text() for name in ("style.css", "play.js"))
     # Only this one script may run: should an escape ever be forgotten, what slips through stays dead.
     digest = b64encode(sha256(script.encode()).digest()).decode()
-    return str(blocks().page(title, sections, Markup(style), Markup(script), digest))
+    text = str(blocks().page(title, sections, Markup(style), Markup(script), digest))
+    return _CONTROL.sub("\ufffd", text)
 
 
 def paragraph(text: str | Markup) -> Markup:
@@ -142,20 +147,21 @@ def link(path: str, words: str) -> Markup:
     return blocks().link(path, words)
 
 
-def table(columns: Sequence[Column], rows: Sequence[Row], heading: str = "") -> Markup:
+def table(columns: Sequence[Column], rows: Sequence[Row], heading: str = "", *, mark_best: bool = True) -> Markup:
     """Return a table.
 
     Args:
         columns: of the figures.
         rows: each with a cell a column.
         heading: over the rows' titles.
+        mark_best: mark the best figure of every column that has a better.
     """
     bodies = []
     for group, members in groupby(rows, key=lambda row: row.group):
-        shown = [(row.title, list(_cells(row, columns))) for row in members]
-        for index, column in enumerate(columns):
+        shown = [(row, list(_cells(row, columns))) for row in members]
+        for index, column in enumerate(columns if mark_best else ()):
             _mark_best([cells[index] for _, cells in shown], column)
-        bodies.append((group, [(title, [cell for _, cell in cells]) for title, cells in shown]))
+        bodies.append((group, [(row, [cell for _, cell in cells]) for row, cells in shown]))
     return blocks().table(heading, columns, bodies, {"higher": "↑", "lower": "↓"})
 
 

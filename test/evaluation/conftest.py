@@ -1,7 +1,13 @@
+from collections.abc import Callable
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from mask2iv_ros.data.clips import Clip
+from mask2iv_ros.evaluation.measure import Measured, measure
+from mask2iv_ros.generator.imagine import Imaginer
+from mask2iv_ros.generator.tiny import write_tiny_checkpoint
 
 
 def square_clip(seed: int, row: int = 8, column: int = 12, shift: int = 4) -> Clip:
@@ -18,3 +24,17 @@ def square_clip(seed: int, row: int = 8, column: int = 12, shift: int = 4) -> Cl
 @pytest.fixture
 def clip() -> Clip:
     return square_clip(0)
+
+
+@pytest.fixture(scope="session")
+def measured_with(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Measured]:
+    """Return what makes a clip of a task and a seed whose chained rollout has a foreground PSNR."""
+    imaginer = Imaginer.load(write_tiny_checkpoint(tmp_path_factory.mktemp("tiny"), steps=1), "cpu")
+    (one,) = measure(imaginer, [square_clip(0)], [square_clip(1)])
+
+    def make(task: str, seed: int, psnr_foreground: float, instruction: str = "slide it") -> Measured:
+        figures = {method: dict(row) for method, row in one.figures.items()}
+        figures["stage 2, stage 1's masks"]["psnr_foreground"] = psnr_foreground
+        return replace(one, clip=replace(one.clip, task=task, seed=seed, instruction=instruction), figures=figures)
+
+    return make
