@@ -1,4 +1,4 @@
-"""`mask2iv data`: makes clips, a LeRobot v3 dataset for each split."""
+"""`mask2iv data`: makes clips, a LeRobot v3 dataset for each split, and trajectories that stage 1 samples for them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from mask2iv_ros.cameras.tasks import TASKS
 from mask2iv_ros.data.metaworld import MetaWorldClips, build
 from mask2iv_ros.data.splits import SPLITS
+from mask2iv_ros.errors import Refused
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,10 +22,34 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metaworld.add_argument(option, type=int, default=split.clips, help=f"clips per task, {words} (%(default)s)")
     metaworld.add_argument("--size", type=int, nargs=2, default=(96, 128), metavar=("HEIGHT", "WIDTH"), help="pixels")
     metaworld.add_argument("--workers", type=int, default=2, help="processes (%(default)s)")
+    metaworld.set_defaults(make=_clips)
+    sampled = sources.add_parser("trajectories", help="stage 1's own, for the training of stage 2")
+    sampled.add_argument("--data", type=Path, required=True, help="LeRobot v3 dataset with a label image per frame")
+    sampled.add_argument("--checkpoint", required=True, help="with stage 1: folder, name or hub id")
+    sampled.add_argument("--out", type=Path, help="folder, whose trajectories are kept (beside --data)")
+    sampled.add_argument("--episodes", type=int, help="so many, drawn; more go on from fewer (all)")
+    sampled.add_argument("--draws", type=int, default=1, help="trajectories of a window (%(default)s)")
+    sampled.add_argument("--steps", type=int, default=6, help="of denoising (%(default)s)")
+    sampled.add_argument(
+        "--strength", type=float, default=0.6, help="of the noise put on the true one; 1: free samples (%(default)s)"
+    )
+    sampled.add_argument("--seed", type=int, default=0, help="of noise and order (%(default)s)")
+    sampled.add_argument("--strides", type=int, nargs="+", default=[1], help="of the windows (%(default)s)")
+    sampled.add_argument("--every", type=int, default=8, help="frames from window to window (%(default)s)")
+    sampled.add_argument("--batch", type=int, default=8, help="windows at once (%(default)s)")
+    sampled.add_argument("--precision", choices=["fp32", "bf16"], default="bf16", help="(%(default)s)")
+    sampled.add_argument("--camera", help="whose frames and labels, where the dataset has several")
+    sampled.add_argument("--device", default="auto", choices=["auto", "cpu"], help="(%(default)s)")
+    sampled.add_argument("--threads", type=int, help="of torch (its own choice)")
+    sampled.set_defaults(make=_trajectories)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Build the clips."""
+    """Make what is asked for."""
+    return arguments.make(arguments)
+
+
+def _clips(arguments: argparse.Namespace) -> int:
     settings = MetaWorldClips(
         out=arguments.out,
         tasks=tuple(arguments.tasks),
@@ -33,4 +58,38 @@ def run(arguments: argparse.Namespace) -> int:
     )
     made = build(settings, arguments.workers)
     print(f"{made} clips rendered into {settings.out}")
+    return 0
+
+
+def _trajectories(arguments: argparse.Namespace) -> int:
+    # Imported here: torch and diffusers cost seconds, which --help should not.
+    import torch
+
+    from mask2iv_ros.training.trajectories import Drawing, sample_trajectories
+
+    if arguments.threads is not None:
+        if arguments.threads < 1:
+            raise Refused(f"threads is {arguments.threads}; expected at least 1")
+        torch.set_num_threads(arguments.threads)
+    drawing = Drawing(
+        arguments.draws,
+        arguments.steps,
+        arguments.strength,
+        arguments.seed,
+        tuple(arguments.strides),
+        arguments.every,
+        arguments.precision,
+    )
+    device = "cuda" if arguments.device == "auto" and torch.cuda.is_available() else "cpu"
+    folder, made = sample_trajectories(
+        arguments.data,
+        arguments.checkpoint,
+        drawing,
+        arguments.out,
+        arguments.episodes,
+        arguments.camera,
+        device,
+        arguments.batch,
+    )
+    print(f"trajectories of {made} episodes sampled into {folder}")
     return 0

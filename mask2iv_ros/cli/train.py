@@ -23,6 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--out", type=Path, required=True, help="folder of the checkpoint, which the stage is added to")
     parser.add_argument("--work", type=Path, required=True, help="folder for states and curves; a later run goes on")
+    parser.add_argument("--trajectories", type=Path, help="mask2iv data trajectories' (beside --data), where told such")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change one of its settings")
     parser.add_argument("--dtype", default="fp16", help="of the checkpoint's weights: fp32, fp16, bf16 (%(default)s)")
     parser.add_argument("--device", default="auto", choices=["auto", "cpu"], help="where to train (%(default)s)")
@@ -66,6 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
             arguments.camera,
             arguments.device,
             dtype,
+            arguments.trajectories,
         )
     PartialState().print(f"{arguments.part} in {arguments.out}")
     return 0

@@ -70,7 +70,7 @@ class Batcher:
     device: torch.device
 
     def train(self, windows: Sequence[Window], generator: torch.Generator) -> Batch:
-        """Return a batch with perturbed masks and dropped conditions."""
+        """Return a batch with perturbed and sampled masks and dropped conditions."""
         u = torch.rand(len(windows), generator=generator)
         p = self.experiment.dropout
         perturbed = self._perturbed(windows, generator)
@@ -118,7 +118,8 @@ class Batcher:
         stage = self.experiment.stage
         labels = [window["labels"].numpy() for window in windows]
         # Single precision first: autocast on a CPU cannot stack half precision.
-        told = default_collate([{name: _single(one[name]) for name in one if name != "labels"} for one in windows])
+        apart = {"labels", "sampled"}
+        told = default_collate([{name: _single(one[name]) for name in one if name not in apart} for one in windows])
         told = {name: value.to(self.device) for name, value in told.items()}
         video, masks = told["video"], told["masks"]
         if stage == "trajectory":
@@ -155,17 +156,20 @@ class Batcher:
         )
 
     def _perturbed(self, windows: Sequence[Window], generator: torch.Generator) -> dict[int, Float[Tensor, "c t h w"]]:
-        """Return latents of perturbed masks by row, for the windows that are drawn."""
+        """Return latents of perturbed and of sampled masks by row, for the windows that are drawn."""
         asked = self.experiment.perturbation
         if asked is None:
             return {}
-        drawn = torch.rand(len(windows), generator=generator) < asked.share
+        u = torch.rand(len(windows), generator=generator)
         rng = np.random.default_rng(int(torch.randint(2**62, (), generator=generator)))
         latents = {}
-        for row in drawn.nonzero().flatten().tolist():
+        for row in (u < asked.share).nonzero().flatten().tolist():
             # What is not told first: an object that is dilated hides some of the arm.
             told = told_labels(windows[row]["labels"].numpy(), self.experiment.masks)
             latents[row] = self._encoded(perturb(told, rng, asked.kernels))
+        for row in ((asked.share <= u) & (u < asked.share + asked.sampled)).nonzero().flatten().tolist():
+            if (sampled := windows[row].get("sampled")) is not None:
+                latents[row] = sampled[rng.integers(len(sampled))].float().to(self.device)
         return latents
 
     @torch.no_grad()

@@ -73,13 +73,21 @@ class Perturbation:
     Attributes:
         share: of the windows whose masks are dilated or eroded, drawn anew every time.
         kernels: sides in pixels of the squares that a window's kernel is drawn from.
+        sampled: share of the windows, none of them dilated or eroded, that are told a trajectory which stage 1
+            sampled for them (`trajectories`); where there is none the true one.
+        agreement: least IoU of a sampled trajectory with the true one, of arm and of object each, to be told.
     """
 
     share: float = 0.2
     kernels: tuple[int, ...] = (3, 5, 7)
+    sampled: float = 0.0
+    agreement: float = 0.3
 
     def __post_init__(self) -> None:
-        _within("share", self.share, 0, 1)
+        for name in ("share", "sampled", "agreement"):
+            _within(name, getattr(self, name), 0, 1)
+        if self.share + self.sampled > 1:
+            raise Refused(f"share is {self.share} and sampled {self.sampled}; expected at most 1 together")
         if not self.kernels or any(side < 1 or side % 2 == 0 for side in self.kernels):
             raise Refused(f"kernels are {self.kernels}; expected odd sides, such as 3, 5, 7")
 
@@ -232,6 +240,8 @@ class Experiment:
             raise Refused("perturbation is given for stage trajectory; expected none, as only stage 2 is told masks")
         if self.stage == "trajectory" and self.masks != "both":
             raise Refused(f"masks is {self.masks!r} for stage trajectory; expected both, as only stage 2 is told masks")
+        if self.masks == "interactor" and self.perturbation is not None and self.perturbation.sampled:
+            raise Refused("perturbation.sampled is given with masks 'interactor'; expected both, as they were sampled")
         if self.masks == "none" and self.perturbation is not None:
             raise Refused("perturbation is given with masks 'none'; expected none, as there is nothing to perturb")
         if self.trained.weights != "fp32" and self.optimiser.precision != self.trained.weights:

@@ -16,9 +16,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -27,8 +26,6 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, UInt8
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -38,6 +35,7 @@ from mask2iv_ros.generator.autoencoder import Autoencoder, to_unit
 from mask2iv_ros.generator.encoders import ImageEncoder, TextEncoder
 from mask2iv_ros.generator.framing import Framing
 from mask2iv_ros.masks import Role, encode_colours
+from mask2iv_ros.training.cached import episode_file, reading, told, write
 
 _FRAMES_AT_ONCE = 16
 
@@ -73,7 +71,7 @@ class LatentEpisodes:
         Raises:
             Refused: the file is gone or torn.
         """
-        with _reading(self.video_folder / _name(self.episodes[episode])) as file:
+        with _reading(self.video_folder / episode_file(self.episodes[episode])) as file:
             yield file
 
     def object_seen(self, episode: int) -> tuple[Bool[np.ndarray, "t"], bool]:
@@ -87,7 +85,7 @@ class LatentEpisodes:
 
     def image(self, episode: int, frame: int) -> Float[Tensor, "n d"]:
         """Return the tokens of a frame, a multiple of `every`."""
-        with _reading(self.image_folder / _name(self.episodes[episode])) as file:
+        with _reading(self.image_folder / episode_file(self.episodes[episode])) as file:
             return file.get_slice("image")[frame // self.every]
 
     @property
@@ -168,8 +166,8 @@ def _encode_texts(latents: LatentEpisodes, encoder: TextEncoder | None) -> None:
         return
     for text in sorted({info.task for info in latents.episodes} | {""}):
         path = latents.text_folder / _text_name(text)
-        if not _fits(path, text):
-            _write(path, {"text": encoder.encode([text])[0]}, text)
+        if told(path, text) is None:
+            write(path, {"text": encoder.encode([text])[0]}, text)
 
 
 def _encode_episodes(
@@ -179,12 +177,14 @@ def _encode_episodes(
     image_encoder: ImageEncoder | None,
     device: torch.device | str,
 ) -> None:
-    if image_encoder and not _fits(latents.image_folder / _NO_IMAGE, "none"):
+    if image_encoder and told(latents.image_folder / _NO_IMAGE, "none") is None:
         grey = torch.zeros(1, 3, *latents.size, device=device)
-        _write(latents.image_folder / _NO_IMAGE, {"image": image_encoder.encode(grey)[0]}, "none")
+        write(latents.image_folder / _NO_IMAGE, {"image": image_encoder.encode(grey)[0]}, "none")
     folders = [folder for folder in (latents.video_folder, latents.image_folder) if folder]
     missing = [
-        info for info in latents.episodes if not all(_fits(folder / _name(info), info.digest) for folder in folders)
+        info
+        for info in latents.episodes
+        if any(told(folder / episode_file(info), info.digest) is None for folder in folders)
     ]
     framing = Framing(dataset.size, latents.size)
     for info in tqdm(missing, desc="encoding", unit="episode", mininterval=5, disable=not missing):
@@ -201,10 +201,10 @@ def _encode_episodes(
         }
         if goal is not None and (seen := framing.labels(goal.astype(np.uint8))).any():
             tensors["goal"] = _encode_masks(autoencoder, seen[None] * np.uint8(Role.OBJECT), device)[0]
-        _write(latents.video_folder / _name(info), tensors, info.digest)
+        write(latents.video_folder / episode_file(info), tensors, info.digest)
         if image_encoder:
             tokens = [image_encoder.encode(one[None].to(device)) for one in video[:: latents.every]]
-            _write(latents.image_folder / _name(info), {"image": torch.cat(tokens)}, info.digest)
+            write(latents.image_folder / episode_file(info), {"image": torch.cat(tokens)}, info.digest)
 
 
 def _encode_masks(
@@ -236,10 +236,6 @@ def _key(encoder: object, *settings: object) -> str:
     return digest.hexdigest()[:16]
 
 
-def _name(info: EpisodeInfo) -> str:
-    return f"{info.index:06d}.safetensors"
-
-
 def _text_name(text: str) -> str:
     return f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.safetensors"
 
@@ -250,29 +246,5 @@ def _text(path: Path) -> Float[Tensor, "s d"]:
         return file.get_tensor("text")
 
 
-@contextmanager
-def _reading(path: Path) -> Iterator[Any]:
-    try:
-        with safe_open(path, "pt") as file:
-            yield file
-    except (OSError, SafetensorError) as error:
-        raise Refused(f"{path} does not hold encoded frames ({error}); encode the dataset anew") from error
-
-
-def _fits(path: Path, digest: str) -> bool:
-    """Say whether the file is whole and was made of this."""
-    try:
-        with safe_open(path, "pt") as file:
-            return (file.metadata() or {}).get("digest") == digest
-    except (OSError, SafetensorError):
-        return False
-
-
-def _write(path: Path, tensors: dict[str, Tensor], digest: str) -> None:
-    kept = {
-        name: value.to("cpu", torch.float16 if value.is_floating_point() else None).contiguous()
-        for name, value in tensors.items()
-    }
-    part = path.with_suffix(f".{os.getpid()}.part")
-    save_file(kept, part, metadata={"digest": digest})
-    os.replace(part, path)
+def _reading(path: Path) -> AbstractContextManager[Any]:
+    return reading(path, "encoded frames", "encode the dataset anew")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +21,8 @@ from mask2iv_ros.training.experiment import Experiment
 from mask2iv_ros.training.latents import LatentEpisodes, encode_dataset
 from mask2iv_ros.training.loop import OnStep, Trainer, accelerator_for
 from mask2iv_ros.training.memory import enough_memory
+from mask2iv_ros.training.origin import hash_stage, hashed
+from mask2iv_ros.training.trajectories import Trajectories, folder_beside
 from mask2iv_ros.training.windows import LatentWindows
 
 
@@ -36,6 +36,7 @@ def train_stage(
     camera: str | None = None,
     device: str = "auto",
     dtype: torch.dtype = torch.float16,
+    trajectories: Path | None = None,
     on_step: OnStep | None = None,
 ) -> None:
     """Train a stage and add it to a checkpoint; a killed training goes on from its work folder (`loop`).
@@ -55,6 +56,8 @@ def train_stage(
         camera: whose frames and labels, where a dataset has several.
         device: "auto" or "cpu".
         dtype: of the weights in the checkpoint.
+        trajectories: folder of those that stage 1 sampled, where the experiment tells stage 2 such; the one
+            beside `data` by default.
         on_step: told the steps done, in place of a progress bar; what it raises ends the training.
 
     Raises:
@@ -73,7 +76,8 @@ def train_stage(
         if accelerator.is_main_process:
             _make(out, base, config)
         learned, held_out = _latents(experiment, parts, datasets, accelerator)
-        windows, held_out = (LatentWindows(one, experiment.data.windows) for one in (learned, held_out))
+        windows = LatentWindows(learned, experiment.data.windows, _trajectories(experiment, trajectories, learned))
+        held_out = LatentWindows(held_out, experiment.data.windows)
         scale = None
         if experiment.change and source is None:
             scale = windows.change_scale("masks" if experiment.stage == "trajectory" else "video")
@@ -90,7 +94,7 @@ def train_stage(
             work,
             accelerator,
             beginning.undecayed,
-            _origin(base, source, datasets[0].camera, learned),
+            _origin(base, source, datasets[0].camera, windows),
         )
         stage = trainer.run(progress=on_step is None, on_step=on_step)
         if not accelerator.is_main_process:
@@ -136,20 +140,27 @@ def _check_shared(out: Path, source: Path) -> None:
             raise Refused(f"{out} has another {part} than base {str(source)!r}; expected one checkpoint to share them")
 
 
-def _origin(base: str | Path, source: str | None, camera: str, learned: LatentEpisodes) -> dict[str, str]:
-    """Return what the training begins from, hashed where it is large (see `State`).
+def _origin(base: str | Path, source: str | None, camera: str, windows: LatentWindows) -> dict[str, str]:
+    """Return what the training begins from, hashed where it is large (see `State`)."""
+    episodes = [(one.digest, one.task) for one in windows.latents.episodes]
+    sampled = {} if windows.trajectories is None else {"trajectories": windows.trajectories.digest}
+    return {"base": hash_stage(base, source), "camera": camera, "dataset": hashed(episodes)} | sampled
 
-    Of the base only what is trained with: another stage that is added to it meanwhile makes no difference.
+
+def _trajectories(experiment: Experiment, folder: Path | None, learned: LatentEpisodes) -> Trajectories | None:
+    """Return the trajectories that stage 2 is told, None if it is told true ones alone.
+
+    Raises:
+        Refused: they are not there, or given and not asked for.
     """
-    told = json.loads((find(base) / "config.json").read_text())
-    used = {*checkpoints.SHARED, source, f"{source}_projector"} & told["parts"].keys()
-    parts = {part: told["parts"][part] for part in used}, told["stages"].get(source)
-    episodes = [(one.digest, one.task) for one in learned.episodes]
-    return {"base": _hash(parts), "camera": camera, "dataset": _hash(episodes)}
-
-
-def _hash(value: object) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
+    asked = experiment.perturbation
+    if asked is None or not asked.sampled:
+        if folder is not None:
+            raise Refused(f"trajectories {str(folder)!r} are given and perturbation.sampled is 0; expected a share")
+        return None
+    return Trajectories.open(
+        folder or folder_beside(learned.root), learned, experiment.data.windows.frames, asked.agreement
+    )
 
 
 def _latents(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NotRequired, TypedDict
+from typing import TYPE_CHECKING, NotRequired, TypedDict
 
 import torch
 from jaxtyping import Float, UInt8
@@ -13,6 +13,9 @@ from torch.utils.data import Dataset
 
 from mask2iv_ros.errors import Refused
 from mask2iv_ros.training.latents import LatentEpisodes
+
+if TYPE_CHECKING:
+    from mask2iv_ros.training.trajectories import Trajectories
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,7 @@ class Window(TypedDict):
         labels: `Role`s in pixels.
         text: hidden states of the task's text; there if the episodes were encoded with a text encoder.
         image: tokens of the window's first frame; there if they were encoded with an image encoder.
+        sampled: latents of trajectories that stage 1 sampled for the window, half precision; there if it has some.
         fps: of the window, floor(fps of the dataset / stride), at least 1.
     """
 
@@ -65,6 +69,7 @@ class Window(TypedDict):
     labels: UInt8[Tensor, "t H W"]
     text: NotRequired[Float[Tensor, "s d"]]
     image: NotRequired[Float[Tensor, "n d"]]
+    sampled: NotRequired[Float[Tensor, "n c t h w"]]
     fps: int
 
 
@@ -77,18 +82,19 @@ class LatentWindows(Dataset[Window]):
     Args:
         latents: encoded episodes.
         windows: which pieces of them.
+        trajectories: that stage 1 sampled for them, to be given beside the true ones.
 
     Raises:
         Refused: no window is left, or windows start at frames without image tokens.
     """
 
-    def __init__(self, latents: LatentEpisodes, windows: Windows):
+    def __init__(self, latents: LatentEpisodes, windows: Windows, trajectories: Trajectories | None = None):
         if latents.image_folder and windows.every % latents.every:
             raise Refused(
                 f"windows start at every {windows.every} frames and image tokens are at every {latents.every}; "
                 "expected a multiple"
             )
-        self.latents, self.windows = latents, windows
+        self.latents, self.windows, self.trajectories = latents, windows, trajectories
         self.places: list[tuple[int, int, int]] = []  # episode, start, stride
         for episode, info in enumerate(latents.episodes):
             seen, has_goal = latents.object_seen(episode)
@@ -126,6 +132,10 @@ class LatentWindows(Dataset[Window]):
             window["text"] = self.latents.text(self.latents.episodes[episode].task)
         if self.latents.image_folder:
             window["image"] = self.latents.image(episode, start)
+        if self.trajectories is not None:
+            sampled = self.trajectories.of(self.latents.episodes[episode], start, stride)
+            if sampled is not None:
+                window["sampled"] = sampled
         return window
 
     def change_scale(self, stream: str, at_most: int = 400) -> Float[Tensor, "c"]:
