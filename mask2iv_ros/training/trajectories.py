@@ -35,7 +35,7 @@ from mask2iv_ros.errors import Refused
 from mask2iv_ros.generator import checkpoint as checkpoints
 from mask2iv_ros.generator.autoencoder import decode_video, encode_video, to_bytes, to_unit
 from mask2iv_ros.generator.runtime import enough_memory
-from mask2iv_ros.generator.sampler import Near, Sampling
+from mask2iv_ros.generator.sampler import Near, Sampling, timesteps
 from mask2iv_ros.generator.space_time import SpaceTimeUNet
 from mask2iv_ros.generator.stage import Stage
 from mask2iv_ros.masks import Role, decode_colours, encode_colours, iou
@@ -128,13 +128,15 @@ def sample_trajectories(
     with enough_memory(f"{batch} trajectories at once", device):
         parts = checkpoints.load(checkpoint, device, stages=("trajectory",))
         stage, config = parts.stages["trajectory"], parts.config
+        sampling = replace(config.stages["trajectory"].sampling, steps=drawing.steps)
+        timesteps(stage.schedule, sampling, drawing.strength)  # refuses before anything is made
         encoders = parts.autoencoder, parts.text_encoder, parts.image_encoder
         latents = encode_dataset(dataset, *encoders, config.size, device, drawing.every)
         windows = LatentWindows(latents, Windows(config.frames, drawing.strides, drawing.every))
         about = _about(latents, config.frames) | {
             "checkpoint": config.name,
             "stage": hash_stage(checkpoint, "trajectory"),
-            "drawing": asdict(drawing),
+            **asdict(drawing),
         }
         _claim(folder, dataset.root, about)
         if isinstance(stage.denoiser, SpaceTimeUNet):
@@ -142,8 +144,7 @@ def sample_trajectories(
         goals = 1.0 if "mask" in config.stages["trajectory"].conditions else 0.0
         experiment = Experiment("trajectory", Optimiser(steps=1), goals=goals, dropout=0.0)
         batcher = Batcher(experiment, parts.autoencoder, latents.no_text, latents.no_image, device)
-        sampler = _Sampler(stage, batcher, replace(config.stages["trajectory"].sampling, steps=drawing.steps), drawing)
-        return folder, _sample_missing(sampler, windows, folder, episodes, batch)
+        return folder, _sample_missing(_Sampler(stage, batcher, sampling, drawing), windows, folder, episodes, batch)
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,10 @@ from mask2iv_ros.errors import Refused
 from mask2iv_ros.generator import checkpoint as checkpoints
 from mask2iv_ros.generator.checkpoint_config import CheckpointConfig
 from mask2iv_ros.generator.sampler import Sampling
+from mask2iv_ros.training.experiment import Perturbation
 from mask2iv_ros.training.run import hold_out, train_stage
 from mask2iv_ros.training.state import load_state
+from mask2iv_ros.training.trajectories import Drawing, sample_trajectories
 from mask2iv_ros.training.windows import Windows
 
 CPU = torch.device("cpu")
@@ -102,6 +104,35 @@ def test_whoever_is_told_the_steps_may_end_it(data: Path, small_base: Path, tiny
     # The third was not saved when it was told.
     assert told == [1, 2, 3, 3, 4]
     assert "step" not in capfd.readouterr().err
+
+
+def test_a_stage_2_that_is_told_sampled_trajectories_goes_on_to_the_bit_with_the_same(
+    data: Path, small_base: Path, tiny_experiment, tmp_path: Path
+):
+    told = Perturbation(share=0.2, kernels=(3,), sampled=0.6, agreement=0.0)
+    asked = tiny_experiment("video", perturbation=told, log={"windows": 1})
+    with pytest.raises(
+        Refused, match=r"holds no trajectories .*mask2iv data trajectories --data .*/clips --checkpoint"
+    ):
+        train(asked, data, small_base, tmp_path)
+    sampled, others = (
+        sample_trajectories(data, small_base, Drawing(steps=2, seed=seed), tmp_path / str(seed))[0] for seed in (0, 1)
+    )
+    parts, whole = tmp_path / "parts", tmp_path / "whole"
+    train(replace(asked, optimiser=replace(asked.optimiser, steps=3)), data, small_base, parts, trajectories=sampled)
+    with pytest.raises(Refused, match=r"step-00000003 was trained with trajectories '.*', not '.*'"):
+        train(asked, data, small_base, parts, trajectories=others)
+    outs = [train(asked, data, small_base, folder, trajectories=sampled) for folder in (parts, whole)]
+    one, other = (checkpoints.load(out, CPU, stages=("video",)).stages["video"].state_dict() for out in outs)
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    # With others it becomes another stage, so they are told.
+    third = checkpoints.load(
+        train(asked, data, small_base, tmp_path / "third", trajectories=others), CPU, stages=("video",)
+    )
+    assert any(not torch.equal(one[name], tensor) for name, tensor in third.stages["video"].state_dict().items())
+    plain = tiny_experiment("video", optimiser={"steps": 1}, log={"windows": 1})
+    with pytest.raises(Refused, match=r"trajectories '.*' are given and perturbation.sampled is 0; expected a share"):
+        train(plain, data, small_base, tmp_path / "plain", trajectories=sampled)
 
 
 def test_a_finished_training_only_writes_its_stage_again(data: Path, small_base: Path, tiny_experiment, tmp_path: Path):
