@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     sampled.add_argument("--draws", type=int, default=1, help="trajectories of a window (%(default)s)")
     sampled.add_argument("--steps", type=int, default=6, help="of denoising (%(default)s)")
     sampled.add_argument(
-        "--strength", type=float, default=0.6, help="of the noise put on the true one; 1: free samples (%(default)s)"
+        "--strength", type=float, default=0.9, help="of the noise put on the true one; 1: free samples (%(default)s)"
     )
     sampled.add_argument("--seed", type=int, default=0, help="of noise and order (%(default)s)")
     sampled.add_argument("--strides", type=int, nargs="+", default=[1], help="of the windows (%(default)s)")

@@ -81,7 +81,7 @@ class Perturbation:
     share: float = 0.2
     kernels: tuple[int, ...] = (3, 5, 7)
     sampled: float = 0.0
-    agreement: float = 0.3
+    agreement: float = 0.5
 
     def __post_init__(self) -> None:
         for name in ("share", "sampled", "agreement"):

@@ -46,7 +46,7 @@ def test_trajectories_are_sampled_beside_the_dataset(tmp_path: Path, capsys: pyt
     assert f"trajectories of 2 episodes sampled into {tmp_path / 'train.trajectories'}" in capsys.readouterr().out
     assert len(list((tmp_path / "train.trajectories").glob("*.safetensors"))) == 2
     assert main([*command, *alone, "--draws", "2"]) == 2
-    assert "whose strength is 0.8, not 0.6" in capsys.readouterr().err
+    assert "whose strength is 0.8, not 0.9" in capsys.readouterr().err
     for change, said in (
         (["--steps", "0"], "steps is 0"),
         (["--steps", "60", "--strength", "0.05"], "steps is 60; expected at most the 50 timesteps"),
