@@ -79,7 +79,7 @@ class ControlledUNet(ModelMixin, ConfigMixin):
         embedding = self.network.embed(timestep, sample)
         levels = self.network.descend(self.network.enter(sample, beside), embedding, frames, text)
         levels = [level + leave(one) for level, leave, one in zip(levels, self.leave, seen, strict=True)]
-        return self.network.ascend(levels, embedding, frames, text)
+        return self.network.ascend(levels, embedding, frames, text, beside)
 
     def temporal_layers(self) -> Iterator[tuple[str, nn.Parameter]]:
         """Yield names and parameters of temporal attention, the branch's too."""

@@ -28,6 +28,9 @@ class SpaceTimeUNet(ModelMixin, ConfigMixin):
         depth: blocks per level and side.
         head_width: features per attention head.
         text_width: features per token of the text encoder; None: no text is taken.
+        gates: ways in which the output takes over what is beside the first frame, each a matrix for all positions
+            and a gate for every one. To clear away the arm where it was is to subtract the first frame, which
+            hundreds of features learn slowly and a gate at once. They begin closed: new gates change nothing.
     """
 
     multiple = 1  # of the latent's height and width: any is taken
@@ -42,6 +45,7 @@ class SpaceTimeUNet(ModelMixin, ConfigMixin):
         depth: int = 2,
         head_width: int = 32,
         text_width: int | None = None,
+        gates: int = 0,
     ):
         super().__init__()
         if any(width % head_width or width % 8 for width in widths):
@@ -63,6 +67,16 @@ class SpaceTimeUNet(ModelMixin, ConfigMixin):
                 self.grow.append(nn.Conv2d(widths[level + 1], width, 3, padding=1))
         last_layer = zeroed(nn.Conv2d(widths[0], out_channels, 3, padding=1))
         self.leave = nn.Sequential(nn.GroupNorm(8, widths[0]), nn.SiLU(), last_layer)
+        self.gate = None
+        if gates:
+            self.gate = zeroed(nn.Conv2d(widths[0], gates, 3, padding=1))
+            self.taken = nn.Conv2d(in_channels - out_channels, gates * out_channels, 1, bias=False)
+            nn.init.normal_(self.taken.weight, std=0.1)
+            for way in range(min(gates, (in_channels - out_channels) // out_channels)):
+                # One for the first frame and one for the masks in it begin as what most are needed for.
+                place = slice(way * out_channels, (way + 1) * out_channels)
+                nn.init.zeros_(self.taken.weight[place])
+                nn.init.eye_(self.taken.weight.data[place, place, 0, 0]).neg_()
 
     def forward(
         self,
@@ -74,7 +88,7 @@ class SpaceTimeUNet(ModelMixin, ConfigMixin):
         frames, text = sample.shape[2], condition.text
         embedding = self.embed(timestep, sample)
         levels = self.descend(self.enter(sample, condition.beside), embedding, frames, text)
-        return self.ascend(levels, embedding, frames, text)
+        return self.ascend(levels, embedding, frames, text, condition.beside)
 
     def embed(self, timestep: Int[Tensor, "b"], sample: Float[Tensor, "b c t h w"]) -> Float[Tensor, "bt e"]:
         """Return the timestep's embedding, once a frame."""
@@ -111,8 +125,9 @@ class SpaceTimeUNet(ModelMixin, ConfigMixin):
         embedding: Float[Tensor, "bt e"],
         frames: int,
         text: Float[Tensor, "b s d"] | None,
+        beside: Float[Tensor, "b k t h w"],
     ) -> Float[Tensor, "b c t h w"]:
-        """Return the output, from what leaves the encoder half."""
+        """Return the output, from what leaves the encoder half and what was beside the sample."""
         *skips, x = levels
         for level in reversed(range(len(self.up))):
             if level < len(self.grow):
@@ -121,7 +136,13 @@ class SpaceTimeUNet(ModelMixin, ConfigMixin):
                 x = torch.cat([x, skip], 1)
             for block in self.up[level]:
                 x = block(x, embedding, frames, text)
-        return rearrange(self.leave(x), "(b t) c h w -> b c t h w", t=frames)
+        x = self.leave[:-1](x)
+        output = rearrange(self.leave[-1](x), "(b t) c h w -> b c t h w", t=frames)
+        if self.gate is not None:
+            opened = rearrange(self.gate(x), "(b t) n h w -> b n t h w", t=frames)
+            taken = rearrange(self.taken(beside[:, :, 0]), "b (n c) h w -> b n c h w", c=output.shape[1])
+            output = output + torch.einsum("bnthw,bnchw->bcthw", opened, taken)
+        return output
 
     def temporal_layers(self) -> Iterator[tuple[str, nn.Parameter]]:
         """Yield names and parameters of temporal attention, which stage 1 can keep as it is (method, stage 1)."""

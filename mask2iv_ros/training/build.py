@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from math import prod
 
 import torch
@@ -143,7 +144,7 @@ def begin(
 def _small(experiment: Experiment, base: Checkpoint) -> SpaceTimeUNet | ControlledUNet:
     asked, channels = experiment.network, base.autoencoder.channels
     text_width = base.text_encoder.model.config.hidden_size if "text" in experiment.conditions else None
-    kind = ControlledUNet if asked.branch else SpaceTimeUNet
+    kind = ControlledUNet if asked.branch else partial(SpaceTimeUNet, gates=asked.gates)
     return kind(
         in_channels=3 * channels,
         out_channels=channels,

@@ -53,15 +53,20 @@ class Network:
         depth: blocks per level and side.
         head_width: features per attention head.
         branch: tell masks by a ControlNet-style branch (`ControlledUNet`) rather than by channels beside the sample.
+        gates: see `SpaceTimeUNet`; a branch takes none.
     """
 
     widths: tuple[int, ...] = (96, 192)
     depth: int = 2
     head_width: int = 32
     branch: bool = False
+    gates: int = 0
 
     def __post_init__(self) -> None:
         _at_least(self, 1, "depth", "head_width")
+        _at_least(self, 0, "gates")
+        if self.branch and self.gates:
+            raise Refused(f"gates is {self.gates} with a branch; expected 0")
         if not self.widths or min(self.widths) < 1:
             raise Refused(f"widths are {self.widths}; expected one per level, each at least 1")
 

@@ -46,7 +46,35 @@ def test_a_new_network_answers_zero():
     assert not net(*inputs(1, 5, 4, 6)).any()
 
 
-def test_gradient_reaches_every_parameter(net: SpaceTimeUNet):
+def gated(net: SpaceTimeUNet) -> SpaceTimeUNet:
+    """Return the network with gates that are new."""
+    settings = {name: value for name, value in net.config.items() if not name.startswith("_")}
+    gated = SpaceTimeUNet(**settings | {"gates": 3})
+    missing = gated.load_state_dict(net.state_dict(), strict=False).missing_keys
+    assert sorted(missing) == ["gate.bias", "gate.weight", "taken.weight"]
+    return gated
+
+
+def test_new_gates_change_nothing(net: SpaceTimeUNet):
+    asked = inputs(2, 5, 5, 7)
+    assert torch.equal(gated(net)(*asked), net(*asked))
+
+
+def test_an_open_gate_takes_away_what_is_beside_the_first_frame(net: SpaceTimeUNet):
+    sample, timestep, condition = inputs(2, 5, 5, 7)
+    both = gated(net)
+    for way, beside in enumerate(condition.beside.chunk(2, 1)):
+        with torch.no_grad():
+            both.gate.bias.copy_(torch.eye(3)[way])
+            change = both(sample, timestep, condition) - net(sample, timestep, condition)
+        torch.testing.assert_close(change, -beside[:, :, :1].expand_as(sample), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("gates", [0, 3])
+def test_gradient_reaches_every_parameter(net: SpaceTimeUNet, gates: int):
+    if gates:
+        net = gated(net)
+        torch.nn.init.normal_(net.gate.weight, std=0.05)
     net(*inputs(2, 5, 5, 7)).square().mean().backward()
     without = [name for name, parameter in net.named_parameters() if parameter.grad is None or not parameter.grad.any()]
     assert not without
