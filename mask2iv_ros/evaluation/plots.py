@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import ceil, floor, isfinite, log10
+from operator import itemgetter
 from typing import NamedTuple
 
 from markupsafe import Markup
@@ -125,11 +126,13 @@ def line_plot(
         title: above it.
         x: what goes to the right.
         y: what goes up.
-        series: points by name; a value with an interval gets a band.
+        series: points by name, from left to right; a value with an interval gets a band.
         marked: draw the points themselves.
     """
     kept = {
-        name: sorted((at, _ends(value)) for at, value in points if isfinite(at) and mean_of(value) is not None)
+        name: [
+            (at, _ends(up)) for at, up in sorted(points, key=itemgetter(0)) if isfinite(at) and mean_of(up) is not None
+        ]
         for name, points in series.items()
     }
     everything = [point for points in kept.values() for point in points]

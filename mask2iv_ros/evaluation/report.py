@@ -6,6 +6,7 @@ import csv
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import groupby
+from math import isnan
 from pathlib import Path
 
 from markupsafe import Markup
@@ -191,7 +192,7 @@ def _show(case: Case, out: Path, stem: str) -> Iterator[Markup]:
                 "clip": one.clip.id,
                 "instruction": one.clip.instruction,
                 "seed of noise": one.chained.seed,
-                "its scores": scores or "none",
+                "scores": scores or "none",
             }
         ),
         picture(f"{files}.png", f"{one.clip.id}: frames and masks of every method"),
@@ -207,10 +208,10 @@ def _every_clip(cases: Sequence[Case], out: Path) -> Iterator[Markup]:
     reached = {}
     for method, figures in _ours_first(measured[0].figures).items():
         if RANKED_BY in figures:
-            values = sorted((one.figures[method][RANKED_BY] for one in measured), reverse=True)
-            reached[method] = [(value, 100 * (place + 1) / len(values)) for place, value in enumerate(values)]
+            values = sorted(v for one in measured if not isnan(v := one.figures[method][RANKED_BY]))
+            reached[method] = [(v, 100 * (len(values) - place) / len(values)) for place, v in enumerate(values)]
     share = Column("share of clips that reach it", "%", digits=0)
-    yield line_plot(f"Clips that reach a {column.title}", column, share, reached, marked=False)
+    yield line_plot(f"How many clips reach a {column.title}", column, share, reached, marked=False)
     names = ["iou_object", "iou_object_last", "iou_interactor"]
     scores = sorted({name for one in measured for name in one.chained.scores})
     columns = [Column("rank", digits=0), Column("seed", digits=0), column, *(figure_named(n).column for n in names)]

@@ -134,8 +134,12 @@ def test_every_clip_is_listed_with_or_without_a_rank(report: Element, measured: 
     rows = [row for row in section(report, "Every clip").all("tr") if row.all("td")]
     assert [row.all("td")[0].text for row in rows] == ["1", "1", "2", "3", "4", "–"]
     assert rows[1].all("th")[0].text == "push-1"
-    curve = section(report, "Every clip").all("polyline")
-    assert len(curve) == sum("psnr_foreground" in figures for figures in measured[0].figures.values())
+    curves = section(report, "Every clip").all("polyline")
+    assert len(curves) == sum("psnr_foreground" in figures for figures in measured[0].figures.values())
+    titles = [one.all("title")[0].text for one in section(report, "Every clip").all("g") if one.all("title")]
+    chain = [tuple(map(float, xy.split(","))) for xy in curves[titles.index(CHAIN)].attributes["points"].split()]
+    assert len(chain) == 5  # one has no foreground PSNR
+    assert chain == sorted(chain)  # fewer reach more: to the right is down
 
 
 def test_the_csv_holds_every_figure(folder: Path, measured: list[Measured]):
