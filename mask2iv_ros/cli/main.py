@@ -18,6 +18,9 @@ VERBS = {
     "convert": "make a checkpoint of a DynamiCrafter checkpoint",
     "train": "train a checkpoint from clips",
     "evaluate": "measure a checkpoint on held-out clips against baselines",
+    "weights": "get the networks that evaluate needs for LPIPS and FVD",
+    "ablate": "train and measure the paper's ablation table at small scale",
+    "calibrate": "what makes a rollout good or doubtful, from clips whose truth is known",
     "bench": "seconds, TFLOP/s and memory of every part",
 }
 

