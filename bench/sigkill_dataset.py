@@ -63,7 +63,7 @@ def rollout(
         fps=fps,
         seed=number,
         checkpoint="default@1a2b3c4d",
-        scores={"goal_iou": 0.5 + number / 4096, "object_kept": 0.25},
+        scores={"goal_iou": 0.5 + number / 4096, "permanence": 0.25},
     )
 
 

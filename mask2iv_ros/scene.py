@@ -6,6 +6,7 @@ nothing of ROS or torch, and their message says what is wrong with a bad one.
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import dataclass, field
 from typing import Literal
@@ -16,6 +17,8 @@ from jaxtyping import Bool, UInt8
 
 from mask2iv_ros.errors import Refused
 from mask2iv_ros.masks import Role, check_labels, resize_labels
+
+GOOD, DOUBTFUL = "good", "doubtful"
 
 
 @dataclass(frozen=True)
@@ -134,6 +137,7 @@ class Rollout:
         seed: reproduces this rollout with this checkpoint.
         checkpoint: name and hash of the weights.
         scores: figures between 0 and 1, by name.
+        verdict: "good", "doubtful: " and why, or empty where nothing judged it.
     """
 
     id: str
@@ -145,6 +149,7 @@ class Rollout:
     seed: int
     checkpoint: str
     scores: dict[str, float] = field(default_factory=dict)
+    verdict: str = ""
 
     def __post_init__(self) -> None:
         if self.video.dtype != np.uint8 or self.video.ndim != 4 or self.video.shape[-1] != 3:
@@ -158,6 +163,13 @@ class Rollout:
             raise Refused(f"video frames are {_size(self.video[0])}; expected the scene's {_size(self.scene.image)}")
         if not np.isfinite(self.fps) or self.fps <= 0:
             raise Refused(f"fps is {self.fps}; expected a positive number")
+        if "verdict" in self.scores:
+            raise Refused(f"rollout {self.id} has a score named 'verdict'; expected a name that is not taken")
+        if self.verdict and not re.fullmatch(rf"{GOOD}|{DOUBTFUL}: \S.*", self.verdict):
+            raise Refused(
+                f"verdict of rollout {self.id} is {self.verdict[:80]!r}; expected {GOOD!r}, '{DOUBTFUL}: ' and why, "
+                "or nothing"
+            )
 
 
 def new_batch() -> str:

@@ -144,3 +144,19 @@ def test_a_rollout_has_its_own_scores(rollout: Rollout):
 def test_a_rollout_that_does_not_fit_together_is_refused(rollout: Rollout, change: dict, message: str):
     with pytest.raises(Refused, match=message):
         replace(rollout, **change)
+
+
+@pytest.mark.parametrize("verdict", ["", "good", "doubtful: the object vanishes in 4 of 16 frames"])
+def test_a_rollout_can_be_judged(rollout: Rollout, verdict: str):
+    assert replace(rollout, verdict=verdict).verdict == verdict
+
+
+@pytest.mark.parametrize("verdict", ["fine", "good: very", "doubtful", "doubtful: ", "doubtful: a\nb"])
+def test_a_verdict_in_other_words_is_refused(rollout: Rollout, verdict: str):
+    with pytest.raises(Refused, match=r"verdict of rollout a is .*; expected 'good', 'doubtful: ' and why, or nothing"):
+        replace(rollout, verdict=verdict)
+
+
+def test_no_score_has_the_verdicts_name(rollout: Rollout):
+    with pytest.raises(Refused, match="rollout a has a score named 'verdict'"):
+        replace(rollout, scores={"verdict": 0.5})

@@ -3,6 +3,9 @@
 Columns of `meta/episodes` that LeRobot does not know are lost when a dataset is split or
 resumed, so provenance is kept as features: one value a frame, the same in all frames of an
 episode. Parquet stores a repeated value once.
+
+`mask2iv.scores` is JSON: figures by name and, beside them, the verdict in words as `verdict`. A column of
+its own would keep rollouts out of datasets that were begun before there were verdicts.
 """
 
 from __future__ import annotations
@@ -29,6 +32,7 @@ _DTYPES = {
     "mask2iv.source_stamp_ns": "int64",
     "mask2iv.source_frame_id": "string",
 }
+_VERDICT = "verdict"
 PROVENANCE_FEATURES = {name: {"dtype": dtype, "shape": (1,), "names": None} for name, dtype in _DTYPES.items()}
 
 
@@ -46,6 +50,7 @@ class Provenance:
         seed: reproduces the rollout with this checkpoint.
         checkpoint: name and hash of the weights.
         scores: figures between 0 and 1, by name.
+        verdict: "good", "doubtful: " and why, or empty where nothing judged it.
         trajectory_edited: a person or a planner gave the trajectory; otherwise stage 1 predicted it.
         source_stamp_ns: time stamp of the source frame in nanoseconds of the camera's clock.
         source_frame_id: the camera's optical frame.
@@ -60,6 +65,7 @@ class Provenance:
     seed: int
     checkpoint: str
     scores: dict[str, float]
+    verdict: str
     trajectory_edited: bool
     source_stamp_ns: int
     source_frame_id: str
@@ -83,11 +89,16 @@ def provenance_columns(rollout: Rollout, imagined: bool = True) -> dict[str, Any
         "mask2iv.digest": digest(rollout),
         "mask2iv.seed": np.array([rollout.seed], np.int64),
         "mask2iv.checkpoint": rollout.checkpoint,
-        "mask2iv.scores": json.dumps({name: float(value) for name, value in rollout.scores.items()}),
+        "mask2iv.scores": json.dumps(_figures(rollout)),
         "mask2iv.trajectory_edited": np.array([rollout.trajectory.source == "edited"]),
         "mask2iv.source_stamp_ns": np.array([rollout.scene.stamp_ns], np.int64),
         "mask2iv.source_frame_id": rollout.scene.frame_id,
     }
+
+
+def _figures(rollout: Rollout) -> dict[str, float | str]:
+    figures: dict[str, float | str] = {name: float(value) for name, value in rollout.scores.items()}
+    return figures | ({_VERDICT: rollout.verdict} if rollout.verdict else {})
 
 
 def read_provenance(root: str | Path, imagined_only: bool = True) -> list[Provenance]:
@@ -126,6 +137,7 @@ def read_provenance(root: str | Path, imagined_only: bool = True) -> list[Proven
             if number < total and (row["imagined"] or not imagined_only):
                 own = {name.removeprefix("mask2iv."): row[name] for name in _DTYPES}
                 own["scores"] = json.loads(own["scores"])
+                own["verdict"] = own["scores"].pop(_VERDICT, "")
                 task = names[row["task_index"]]
                 found.append(Provenance(episode=int(number), task=task, frames=int(frames), **own))
     return sorted(found, key=lambda one: one.episode)

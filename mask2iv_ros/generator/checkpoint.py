@@ -7,6 +7,7 @@ text_encoder/ tokenizer/      for text-conditioned stages
 image_encoder/                for stages that look at tokens of the first frame
 trajectory/ video/            the denoisers of stage 1 and stage 2
 trajectory_projector/ ...     what turns the image encoder's tokens into the denoiser's
+segmenter/                    finds arm and object again in imagined videos; without it they have no such score
 ```
 
 A folder grows: a converted base model has the stage "base" alone, and the training of each stage
@@ -36,6 +37,7 @@ from mask2iv_ros.generator.parts import find, hash_part, load_part, load_tokeniz
 from mask2iv_ros.generator.sampler import Sampling
 from mask2iv_ros.generator.schedule import NoiseSchedule
 from mask2iv_ros.generator.stage import Stage
+from mask2iv_ros.scoring.verdict import Thresholds
 
 if TYPE_CHECKING:
     from diffusers import ModelMixin
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
 
     from mask2iv_ros.generator.dynamicrafter.image import ClipImageEncoder
     from mask2iv_ros.generator.dynamicrafter.text import ClipTextEncoder
+    from mask2iv_ros.scoring.segmenter import Segmenter
 
     Part = ModelMixin | PreTrainedModel | PreTrainedTokenizerBase
 
@@ -56,6 +59,7 @@ CLASSES = {
     "KLAutoencoder": f"{_GENERATOR}.dynamicrafter.autoencoder",
     "SpaceTimeUNet": f"{_GENERATOR}.space_time",
     "ControlledUNet": f"{_GENERATOR}.control_branch",
+    "Segmenter": "mask2iv_ros.scoring.segmenter",
     "DynamiCrafterUNet": f"{_GENERATOR}.dynamicrafter.unet",
     "Resampler": f"{_GENERATOR}.dynamicrafter.resampler",
     "CLIPTextModel": "transformers",
@@ -74,6 +78,7 @@ class Checkpoint:
         text_encoder: for stages that take text.
         image_encoder: for stages that take tokens of the first frame.
         stages: those that were asked for.
+        segmenter: finds arm and object again in videos; loaded beside the stage "video" where there is one.
     """
 
     config: CheckpointConfig
@@ -82,6 +87,7 @@ class Checkpoint:
     text_encoder: ClipTextEncoder | None
     image_encoder: ClipImageEncoder | None
     stages: dict[str, Stage]
+    segmenter: Segmenter | None = None
 
 
 def create(folder: Path, config: CheckpointConfig, parts: Mapping[str, Part], dtype: torch.dtype) -> None:
@@ -124,18 +130,37 @@ def add_stage(folder: Path, name: str, stage: Stage, config: StageConfig, dtype:
     """Add a stage to a checkpoint, or replace it; what is killed on the way leaves the checkpoint as it was.
 
     Two stages that are trained side by side may be added at the same time: one waits for the other.
+    Thresholds that were calibrated for another stage go.
     """
-    modules = {name: stage.denoiser, f"{name}_projector": stage.projector}
-    with _alone(folder) as work:
-        about = _read_config(folder)
-        clone(folder, work, lambda path: path == Path("config.json"))
+    with _successor(folder) as (work, about):
         about["stages"][name] = asdict(config)
-        for part, module in modules.items():
-            shutil.rmtree(work / part, ignore_errors=True)
-            about["parts"].pop(part, None)
-            if module is not None:
-                about["parts"][part] = _write(work / part, module, dtype)
-        _finish(work, folder, about)
+        about["thresholds"] = None
+        _replace(work, about, name, stage.denoiser, dtype)
+        _replace(work, about, f"{name}_projector", stage.projector, dtype)
+
+
+def add_segmenter(folder: Path, segmenter: Segmenter, dtype: torch.dtype) -> None:
+    """Add a segmenter to a checkpoint, or replace it, as a stage is added."""
+    with _successor(folder) as (work, about):
+        about["thresholds"] = None
+        _replace(work, about, "segmenter", segmenter, dtype)
+
+
+def set_thresholds(folder: Path, thresholds: Thresholds, sha256: str) -> None:
+    """Write what a good rollout of this checkpoint is; what is killed on the way leaves the checkpoint as it was.
+
+    Args:
+        folder: of the checkpoint.
+        thresholds: see `Thresholds`.
+        sha256: of the checkpoint that they were calibrated for.
+
+    Raises:
+        Refused: it has changed since.
+    """
+    with _successor(folder) as (_, about):
+        if (found := _sha256(about)) != sha256:
+            raise Refused(f"{folder} is {found[:8]} by now and the thresholds are for {sha256[:8]}; calibrate it again")
+        about["thresholds"] = asdict(thresholds)
 
 
 def load(
@@ -165,8 +190,11 @@ def load(
         if stage not in config.stages or stage not in parts:
             have = ", ".join(config.stages) or "none"
             raise Refused(f"{folder} has no stage {stage!r} but {have}; train it with mask2iv train")
+    wanted = {*SHARED, *stages, *(f"{stage}_projector" for stage in stages)}
+    if "video" in stages:
+        wanted.add("segmenter")
     for part, told in parts.items():
-        if part in SHARED or part.removesuffix("_projector") in stages:
+        if part in wanted:
             found = hash_part(folder / part)
             if found != told["sha256"]:
                 raise Refused(
@@ -176,7 +204,7 @@ def load(
     modules = {
         part: _load(folder / part, told["class"], dtype)
         for part, told in parts.items()
-        if part != "tokenizer" and (part in SHARED or part.removesuffix("_projector") in stages)
+        if part != "tokenizer" and part in wanted
     }
     for part, module in modules.items():
         module.to("cpu" if part in at_home else device).eval().requires_grad_(False)
@@ -196,8 +224,10 @@ def load(
         _check_fit(folder / stage, config, told, modules[stage], autoencoder, stage)
         built[stage] = Stage(modules[stage], told.schedule, modules.get(f"{stage}_projector"), told.scale_tensor())
         built[stage].to(device).eval().requires_grad_(False)
-    sha256 = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
-    return Checkpoint(config, sha256, autoencoder, text, image, built)
+    segmenter = modules.get("segmenter")
+    if segmenter is not None:
+        _check_segmenter(folder / "segmenter", config, parts["segmenter"]["class"], segmenter)
+    return Checkpoint(config, _sha256(about), autoencoder, text, image, built, segmenter)
 
 
 def read_config(name: str | Path) -> CheckpointConfig:
@@ -225,6 +255,13 @@ def _check_fit(
         raise Refused(f"size {config.size} cannot be generated by {where}; expected multiples of {multiple}")
 
 
+def _check_segmenter(where: Path, config: CheckpointConfig, kind: str, segmenter: Segmenter) -> None:
+    if kind != "Segmenter":
+        raise Refused(f"{where} is a {kind!r}; expected a 'Segmenter'")
+    if any(side % segmenter.multiple for side in config.size):
+        raise Refused(f"size {config.size} cannot be segmented by {where}; expected multiples of {segmenter.multiple}")
+
+
 def _describe(config: CheckpointConfig) -> dict:
     return {"format": FORMAT} | asdict(replace(config, stages=dict(config.stages)))
 
@@ -241,6 +278,28 @@ def _alone(folder: Path) -> Iterator[Path]:
             yield work
         finally:
             shutil.rmtree(work, ignore_errors=True)
+
+
+@contextmanager
+def _successor(folder: Path) -> Iterator[tuple[Path, dict]]:
+    """Yield a copy of a checkpoint and its config, both to be changed; without an error they take its place."""
+    with _alone(folder) as work:
+        about = _read_config(folder)
+        clone(folder, work, lambda path: path == Path("config.json"))
+        yield work, about
+        _finish(work, folder, about)
+
+
+def _replace(work: Path, about: dict, part: str, module: torch.nn.Module | None, dtype: torch.dtype) -> None:
+    """Put a part in an earlier one's place; None: there is none any more."""
+    shutil.rmtree(work / part, ignore_errors=True)
+    about["parts"].pop(part, None)
+    if module is not None:
+        about["parts"][part] = _write(work / part, module, dtype)
+
+
+def _sha256(about: dict) -> str:
+    return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
 
 
 def _finish(work: Path, folder: Path, about: dict) -> None:
@@ -296,7 +355,9 @@ def _parse(folder: Path, about: dict) -> CheckpointConfig:
             )
             for name, told in about["stages"].items()
         }
-        return CheckpointConfig(about["name"], about["frames"], tuple(about["size"]), about["fps"], stages)
+        told = about.get("thresholds")  # added within format 2
+        thresholds = None if told is None else Thresholds(**told)
+        return CheckpointConfig(about["name"], about["frames"], tuple(about["size"]), about["fps"], stages, thresholds)
     except Refused as refusal:
         raise Refused(f"{folder / 'config.json'} cannot be used: {refusal}") from None
     except (TypeError, KeyError, AttributeError, ValueError) as error:

@@ -15,6 +15,7 @@ from mask2iv_ros.errors import Refused
 from mask2iv_ros.generator.conditioning import Masks
 from mask2iv_ros.generator.sampler import Sampling
 from mask2iv_ros.generator.schedule import NoiseSchedule
+from mask2iv_ros.scoring.verdict import Thresholds
 
 STAGES = ("trajectory", "video", "base")
 CONDITIONS = ("mask", "text")
@@ -61,6 +62,7 @@ class CheckpointConfig:
         size: (height, width) of a rollout in pixels.
         fps: of the imagined time, in frames per second.
         stages: by name: "trajectory", "video", or "base", a base model without masks.
+        thresholds: of a good rollout, as they were calibrated for these stages; None: never.
     """
 
     name: str
@@ -68,6 +70,7 @@ class CheckpointConfig:
     size: tuple[int, int]
     fps: float
     stages: Mapping[str, StageConfig]
+    thresholds: Thresholds | None = None
 
     def __post_init__(self) -> None:
         if not all(isinstance(value, int) for value in (self.frames, *self.size)):

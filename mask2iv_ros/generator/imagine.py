@@ -24,10 +24,12 @@ from mask2iv_ros.generator.framing import Framing, frame_scene
 from mask2iv_ros.generator.parts import dtype_named
 from mask2iv_ros.generator.runtime import Halving, compiled, enough_memory, offloaded
 from mask2iv_ros.generator.sampler import Sampling
-from mask2iv_ros.generator.scores import score
 from mask2iv_ros.generator.stage import OnEstimate
 from mask2iv_ros.masks import decode_colours
 from mask2iv_ros.scene import Goal, Rollout, Scene, Trajectory
+from mask2iv_ros.scoring.scores import score
+from mask2iv_ros.scoring.segmenter import find_roles
+from mask2iv_ros.scoring.verdict import Thresholds, judge
 
 MAX_SEED = 2**63 - 1
 
@@ -66,6 +68,8 @@ class Imaginer:
         fps: frames per second of the imagined time.
         conditions: what a goal may be: "mask", "text".
         stage_steps: denoising steps of each stage, the larger number if they differ.
+        sha256: of the checkpoint.
+        thresholds: of a good rollout: the checkpoint's own or, if it was never calibrated, those for all.
     """
 
     def __init__(self, checkpoint: checkpoints.Checkpoint, device: torch.device, sampling: dict | None = None):
@@ -75,7 +79,8 @@ class Imaginer:
             stage: replace(told.sampling, **changes) for stage, told in config.stages.items()
         }
         self.stage_steps = max(self._sampling[stage].steps for stage in checkpoint.stages)
-        self.name = f"{config.name}@{checkpoint.sha256[:8]}"
+        self.sha256, self.name = checkpoint.sha256, f"{config.name}@{checkpoint.sha256[:8]}"
+        self.thresholds = config.thresholds or Thresholds()
         self.frames, self.size, self.fps = config.frames, config.size, config.fps
         self.conditions = frozenset(config.stages["trajectory"].conditions)
         self._device = device
@@ -212,6 +217,7 @@ class Imaginer:
             told = self._checkpoint.config.stages["video"].masks
             masks = torch.cat([coder.trajectory(one.labels, told) for one in followed])
             videos = self._sample("video", code, code.first, masks, [""] * len(goals), seeds, on_step)
+            scores = [self._score(shown, *one) for one in zip(framed_goals, followed, videos, strict=True)]
         return [
             Rollout(
                 id=rollout_id,
@@ -222,10 +228,11 @@ class Imaginer:
                 fps=self.fps,
                 seed=seed,
                 checkpoint=self.name,
-                scores=score(trajectory, goal),
+                scores=figures,
+                verdict=judge(figures, self.thresholds, self.frames),
             )
-            for rollout_id, goal, trajectory, video, seed in zip(
-                rollout_ids, framed_goals, followed, videos, seeds, strict=True
+            for rollout_id, goal, trajectory, video, seed, figures in zip(
+                rollout_ids, framed_goals, followed, videos, seeds, scores, strict=True
             )
         ]
 
@@ -250,6 +257,13 @@ class Imaginer:
                 f"{given}; give {'a goal mask' if wanted == 'text' else 'an instruction alone'}"
             )
         return framed
+
+    def _score(
+        self, scene: Scene, goal: Goal, trajectory: Trajectory, video: UInt8[np.ndarray, "t h w 3"]
+    ) -> dict[str, float]:
+        segmenter = self._checkpoint.segmenter
+        found = None if segmenter is None else find_roles(segmenter, scene.image, scene.labels, video)
+        return score(trajectory, goal, found)
 
     def _trajectories(
         self, scene: Scene, goals: Sequence[Goal], seeds: Sequence[int], on_step: OnStep | None

@@ -14,6 +14,7 @@ from mask2iv_ros.generator.schedule import NoiseSchedule
 from mask2iv_ros.generator.small_text import small_text_encoder
 from mask2iv_ros.generator.space_time import SpaceTimeUNet
 from mask2iv_ros.generator.stage import Stage
+from mask2iv_ros.scoring.segmenter import Segmenter
 
 # What the small default is trained and sampled by.
 SMALL_SCHEDULE = NoiseSchedule(prediction="sample", rescale=None)
@@ -26,6 +27,7 @@ def write_tiny_checkpoint(
     steps: int = 2,
     seed: int = 0,
     conditions: tuple[str, ...] = ("mask",),
+    segmenter: bool = False,
 ) -> Path:
     """Write a checkpoint with random weights, less than a megabyte, and return its folder."""
     with torch.random.fork_rng(devices=[]):
@@ -55,4 +57,8 @@ def write_tiny_checkpoint(
         checkpoints.add_stage(
             folder, name, stage, StageConfig(SMALL_SCHEDULE, sampling, told, (1.0,) * 8), torch.float16
         )
+    if segmenter:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            checkpoints.add_segmenter(folder, Segmenter(widths=(8, 16), head_width=8), torch.float16)
     return folder

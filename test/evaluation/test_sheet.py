@@ -1,9 +1,11 @@
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
 
 from mask2iv_ros.errors import Refused
-from mask2iv_ros.evaluation.sheet import Strip, contact_sheet, rollout_strips, write_png
+from mask2iv_ros.evaluation.sheet import Strip, contact_sheet, describe_scores, rollout_strips, write_png
 from mask2iv_ros.scene import Goal, Rollout, Scene, Trajectory
 
 CAPTION = 18
@@ -60,10 +62,13 @@ def test_a_rollout_is_two_strips():
     goal[3:6, 3:6] = True
     scene = Scene(np.full((12, 16, 3), 9, np.uint8), labels[0])
     rollout = Rollout(
-        "r7", scene, Goal(goal), Trajectory(labels), video, 8.0, 42, "tiny@0", {"object_kept": 0.5, "goal_iou": 0.254}
+        "r7", scene, Goal(goal), Trajectory(labels), video, 8.0, 42, "tiny@0", {"permanence": 0.5, "goal_iou": 0.254}
     )
     masks, frames = rollout_strips(rollout)
-    assert masks.caption == "r7: imagined masks over the source frame (goal_iou 0.25, object_kept 0.50)"
+    assert masks.caption == "r7: imagined masks over the source frame (goal_iou 0.25, permanence 0.50)"
+    doubted = replace(rollout, verdict="doubtful: it jerks")
+    assert describe_scores(doubted) == "doubtful: it jerks (goal_iou 0.25, permanence 0.50)"
+    assert describe_scores(replace(doubted, scores={})) == "doubtful: it jerks"
     assert frames.caption == "r7: imagined video, seed 42"
     assert (masks.video == 9).all()
     assert masks.video.shape == video.shape

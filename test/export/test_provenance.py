@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,12 +17,16 @@ def test_digest_tells_pixels_apart_and_nothing_else(make_rollout):
 
 def test_written_provenance_is_read_back(tmp_path, make_rollout):
     with DatasetWriter(tmp_path / "dataset") as writer:
-        writer.append([make_rollout(1), make_rollout(2, instruction="push the cube")])
+        writer.append(
+            [replace(make_rollout(1), verdict="doubtful: it jerks"), make_rollout(2, instruction="push the cube")]
+        )
     first, second = read_provenance(tmp_path / "dataset")
     assert (first.episode, first.id, first.seed, first.frames) == (0, "rollout-1", 1, 8)
     assert (first.task, second.task) == ("bring the object to the goal", "push the cube")
     assert first.checkpoint == "default@1a2b3c4d"
-    assert first.scores == {"goal_iou": 0.5 + 1 / 4096, "object_kept": 0.25}
+    assert first.scores == {"goal_iou": 0.5 + 1 / 4096, "permanence": 0.25}
+    assert first.verdict == "doubtful: it jerks"
+    assert second.verdict == ""
     assert (first.trajectory_edited, second.trajectory_edited) == (True, False)
     assert (first.source_stamp_ns, first.source_frame_id) == (1_700_000_000_123_456_790, "optical")
     assert first.digest == digest(make_rollout(1))

@@ -9,10 +9,13 @@ import pytest
 import torch
 
 from mask2iv_ros.errors import Refused
-from mask2iv_ros.generator.checkpoint import add_stage, load, read_config
+from mask2iv_ros.generator.checkpoint import add_stage, load, read_config, set_thresholds
 from mask2iv_ros.generator.imagine import MAX_SEED, Cancelled, Imaginer, Progress
 from mask2iv_ros.generator.tiny import write_tiny_checkpoint
 from mask2iv_ros.scene import Goal, Rollout, Scene, Trajectory
+from mask2iv_ros.scoring.scores import SCORES, agreement
+from mask2iv_ros.scoring.segmenter import find_roles
+from mask2iv_ros.scoring.verdict import Thresholds
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +46,7 @@ def test_a_rollout_carries_all_that_made_it(imaginer: Imaginer, scene: Scene, go
     np.testing.assert_array_equal(rollout.scene.image, scene.image)
     assert (rollout.scene.stamp_ns, rollout.scene.frame_id) == (5, "optical")
     np.testing.assert_array_equal(rollout.goal.mask, goal.mask)
-    assert set(rollout.scores) == {"goal_iou", "object_kept"}
+    assert set(rollout.scores) == {"goal_iou", "smoothness", "permanence"}
     assert all(0 <= value <= 1 for value in rollout.scores.values())
 
 
@@ -296,3 +299,23 @@ def test_too_little_memory_is_one_sentence(imaginer: Imaginer, scene: Scene, goa
 
     with pytest.raises(Refused, match="memory does not hold 1 rollouts of 4 frames of 48 x 32; what needs less"):
         imaginer.trajectory(scene, goal, seed=0, on_step=burst)
+
+
+def test_a_segmenter_holds_the_video_against_its_masks(tmp_path: Path, scene: Scene, goal: Goal):
+    folder = write_tiny_checkpoint(tmp_path / "seeing", segmenter=True)
+    seeing = Imaginer.load(folder, "cpu")
+    one, other = (imagine(seeing, scene, goal, seed) for seed in (0, 1))
+    assert set(one.scores) == set(SCORES)
+    assert one.scores["agreement"] != other.scores["agreement"]
+    found = find_roles(load(folder, torch.device("cpu")).segmenter, scene.image, scene.labels, one.video)
+    assert one.scores["agreement"] == pytest.approx(agreement(one.trajectory.labels, found), abs=0.02)
+
+
+def test_a_checkpoints_own_thresholds_decide_what_is_good(tiny: Path, tmp_path: Path, scene: Scene, goal: Goal):
+    folder = shutil.copytree(tiny, tmp_path / "copy")
+    assert Imaginer.load(folder, "cpu").thresholds == Thresholds()
+    for thresholds, verdict in ((Thresholds(0, 0, 0, 0), "good"), (Thresholds(goal_iou=1.0), "doubtful: ")):
+        set_thresholds(folder, thresholds, load(folder, torch.device("cpu")).sha256)
+        rollout = imagine(Imaginer.load(folder, "cpu"), scene, goal)
+        assert rollout.verdict.startswith(verdict)
+    assert "the object does not end in the goal (goal_iou" in rollout.verdict
