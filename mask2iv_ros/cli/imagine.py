@@ -17,7 +17,8 @@ from mask2iv_ros.evaluation.video import side_by_side, write_mp4
 from mask2iv_ros.export.writer import DatasetWriter
 from mask2iv_ros.generator.imagine import Imaginer, Progress
 from mask2iv_ros.masks import Role, check_labels, move_mask
-from mask2iv_ros.scene import Goal, Rollout, Scene, Trajectory, new_batch
+from mask2iv_ros.scene import GOOD, Goal, Rollout, Scene, Trajectory, new_batch
+from mask2iv_ros.scoring.verdict import MAX_BEST_OF, BestOf
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,7 +38,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--trajectory", type=Path, help="folder of label PNGs to follow; stage 1 is then skipped")
     parser.add_argument("--trajectory-only", action="store_true", help="stop after stage 1")
     parser.add_argument("--rollouts", type=int, default=1, help="1 to 64 (%(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of the first rollout (%(default)s)")
+    parser.add_argument(
+        "--best-of", type=int, default=1, help=f"each rollout is the best of so many, 1 to {MAX_BEST_OF} (%(default)s)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the first that is imagined (%(default)s)")
     parser.add_argument("--batch", type=int, default=1, help="rollouts at once (%(default)s)")
     parser.add_argument("--checkpoint", default="default", help="folder, name or hub id (%(default)s)")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (%(default)s)")
@@ -52,14 +56,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--guidance", type=float, help="1: none (the checkpoint's)")
     parser.add_argument("--out", type=Path, required=True, help="folder for pictures, videos and the dataset")
     parser.add_argument("--dataset", type=Path, help="folder of the LeRobot dataset (OUT/dataset)")
+    parser.add_argument(
+        "--accept", choices=("all", GOOD), default="all", help="which rollouts the dataset takes (%(default)s)"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Imagine the rollouts and write them."""
     if not 1 <= arguments.rollouts <= 64:
         raise Refused(f"rollouts is {arguments.rollouts}; expected 1 to 64")
-    if not 1 <= arguments.batch <= arguments.rollouts:
-        raise Refused(f"batch is {arguments.batch}; expected 1 to the number of rollouts, {arguments.rollouts}")
+    chosen, candidates = BestOf(arguments.best_of), arguments.rollouts * arguments.best_of
+    if arguments.trajectory_only and arguments.best_of > 1:
+        raise Refused(f"best-of is {arguments.best_of} with --trajectory-only; expected 1: whole rollouts are compared")
+    if not 1 <= arguments.batch <= candidates:
+        raise Refused(f"batch is {arguments.batch}; expected 1 to the number of rollouts to imagine, {candidates}")
     scene, goal = _read_scene(arguments)
     edited = Trajectory(_read_frames(arguments.trajectory), "edited") if arguments.trajectory else None
     sampling = {name: getattr(arguments, name) for name in ("method", "eta", "guidance")}
@@ -75,7 +85,7 @@ def run(arguments: argparse.Namespace) -> int:
     imaginer.check(scene, goal)
     batch = new_batch()
     stages = (edited is None) + (not arguments.trajectory_only)
-    groups = list(batched(range(arguments.rollouts), arguments.batch))
+    groups = list(batched(range(candidates), arguments.batch))
     rollouts: list[Rollout] = []
     with tqdm(total=len(groups) * stages * imaginer.stage_steps, desc="imagining", unit="step") as bar:
 
@@ -84,16 +94,20 @@ def run(arguments: argparse.Namespace) -> int:
             bar.update()
 
         for group in groups:
-            names, seeds = [f"{batch}-{index:02d}" for index in group], [arguments.seed + index for index in group]
+            names = [f"{batch}-{index // arguments.best_of:02d}" for index in group]
+            seeds = [arguments.seed + index for index in group]
             goals = [goal] * len(group)
             trajectories = [edited] * len(group) if edited else imaginer.trajectories(scene, goals, seeds, on_step)
-            for name, trajectory in zip(names, trajectories, strict=True):
-                _write_frames(arguments.out / name / "trajectory", trajectory.labels)
+            if arguments.best_of == 1:
+                for name, trajectory in zip(names, trajectories, strict=True):
+                    _write_frames(arguments.out / name / "trajectory", trajectory.labels)
             if arguments.trajectory_only:
                 continue
-            rollouts += imaginer.imagine_many(scene, goals, seeds, names, trajectories, on_step)
-            for one in rollouts[-len(group) :]:
-                write_mp4(arguments.out / one.id / "video.mp4", one.video, imaginer.fps)
+            for one in imaginer.imagine_many(scene, goals, seeds, names, trajectories, on_step):
+                if (best := chosen.offer(one)) is not None:
+                    rollouts.append(best)
+                    _write_frames(arguments.out / best.id / "trajectory", best.trajectory.labels)
+                    write_mp4(arguments.out / best.id / "video.mp4", best.video, imaginer.fps)
     print(f"trajectories: {arguments.out / batch}-*/trajectory/*.png")
     if not rollouts:
         return 0
@@ -101,11 +115,14 @@ def run(arguments: argparse.Namespace) -> int:
     write_png(sheet, contact_sheet([strip for one in rollouts for strip in rollout_strips(one)]))
     write_mp4(arguments.out / f"{batch}.mp4", side_by_side(rollouts), imaginer.fps)
     dataset = arguments.dataset or arguments.out / "dataset"
+    accepted = [one for one in rollouts if arguments.accept in ("all", one.verdict)]
     with DatasetWriter(dataset) as writer:
-        episodes = writer.append(rollouts)
-    for one, episode in zip(rollouts, episodes, strict=True):
-        print(f"{one.id}: {describe_scores(one)}; episode {episode}")
-    print(f"contact sheet: {sheet}\nvideo:         {sheet.with_suffix('.mp4')}\ndataset:       {dataset}")
+        episodes = dict(zip([one.id for one in accepted], writer.append(accepted), strict=True))
+    for one in rollouts:
+        place = f"episode {episodes[one.id]}" if one.id in episodes else "not in the dataset"
+        print(f"{one.id}: seed {one.seed}, {describe_scores(one)}; {place}")
+    print(f"contact sheet: {sheet}\nvideo:         {sheet.with_suffix('.mp4')}")
+    print(f"dataset:       {dataset if accepted else 'unchanged, as no rollout is good'}")
     return 0
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import array
 import io
 import re
+from collections.abc import Mapping
 from functools import cache
 from importlib.util import find_spec
 from typing import Any
@@ -215,7 +216,8 @@ def rollout_to_msg(rollout: Rollout) -> RolloutMsg:
         trajectory=trajectory_to_msg(rollout.trajectory, header),
         trajectory_edited=rollout.trajectory.source == "edited",
         video=_bytes(rollout.video),
-        scores=[Score(name=name, value=float(value)) for name, value in rollout.scores.items()],
+        scores=scores_to_msgs(rollout.scores),
+        verdict=rollout.verdict,
     )
 
 
@@ -232,6 +234,8 @@ def rollout_from_msg(msg: RolloutMsg) -> Rollout:
         )
     if len(msg.scores) > MAX_SCORES or not all(np.isfinite(score.value) for score in msg.scores):
         raise Refused(f"rollout {msg.id} has {len(msg.scores)} scores; expected up to {MAX_SCORES}, all finite")
+    if len(msg.verdict) > MAX_TEXT:
+        raise Refused(f"rollout {msg.id} has a verdict of {len(msg.verdict)} characters; expected up to {MAX_TEXT}")
     scene = Scene(
         image_from_msg(msg.source),
         mono_from_msg(msg.source_labels, "source label image"),
@@ -249,7 +253,13 @@ def rollout_from_msg(msg: RolloutMsg) -> Rollout:
         seed=msg.seed,
         checkpoint=msg.checkpoint,
         scores={score.name: score.value for score in msg.scores},
+        verdict=msg.verdict,
     )
+
+
+def scores_to_msgs(scores: Mapping[str, float]) -> list[Score]:
+    """Return the messages of figures by name."""
+    return [Score(name=name, value=float(value)) for name, value in scores.items()]
 
 
 def check_text(text: str) -> str:

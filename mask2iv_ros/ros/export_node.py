@@ -1,11 +1,12 @@
-"""Writes rollouts into a LeRobot dataset: all that arrive, or those that a service call names.
+"""Writes rollouts into a LeRobot dataset: all that arrive, those judged good, or those that a service call names.
 
 A rollout waits in memory until it is on the disk, whatever happens in between: a dataset that
 cannot be opened or written is tried again every `retry_period` seconds and at every request.
 When `waiting_limit` rollouts wait, further ones are refused. From arrival to disk they are
 covered by the publisher, which keeps its last 64 for an exporter that starts anew; what is in
-the dataset already is recognised by its id. On SIGINT and SIGTERM, with `accept` "all", what
-waits is written before the node ends.
+the dataset already is recognised by its id. On SIGINT and SIGTERM, unless `accept` is "service", what
+waits is written before the node ends. With `accept` "good" a doubtful rollout is dropped when it
+arrives, and one that nothing judged too: they must not fill the room in which good ones wait.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from mask2iv_ros.ros.diagnostics import Diagnostics, Level, Status
 from mask2iv_ros.ros.jobs import Desk
 from mask2iv_ros.ros.parameters import Parameters
 from mask2iv_ros.ros.process import run
-from mask2iv_ros.scene import Rollout
+from mask2iv_ros.scene import GOOD, Rollout
 from mask2iv_ros.srv import AcceptRollouts
 
 MAX_IDS = 65536
@@ -56,7 +57,7 @@ class ExportNode(Node):
         self._writer: DatasetWriter | None = None
         self._lock = threading.Lock()
         self._waiting: dict[str, Rollout] = {}
-        self._written = 0
+        self._written = self._dropped = 0
         self._diagnostics = Diagnostics(self, self._status)
         self._publisher = self.create_publisher(String, "exported", qos.ROLLOUTS)
         guard, answered = self._diagnostics.guarded, self._diagnostics.answered
@@ -85,12 +86,17 @@ class ExportNode(Node):
         self._retry.timer_period_ns = int(settings.retry_period * 1e9)
 
     @property
-    def _all(self) -> bool:
-        return self._settings.value.accept == "all"
+    def _unasked(self) -> bool:
+        """Whether rollouts are written as they arrive."""
+        return self._settings.value.accept != "service"
 
     def _on_rollout(self, msg: RolloutMsg) -> None:
         rollout = convert.rollout_from_msg(msg)
         limit = self._settings.value.waiting_limit
+        if self._settings.value.accept == "good" and rollout.verdict != GOOD:
+            self._dropped += 1
+            self.get_logger().info(f"rollout {rollout.id} is dropped, {rollout.verdict or 'nothing judged it'}")
+            return
         with self._lock:
             if len(self._waiting) >= limit and rollout.id not in self._waiting:
                 raise Refused(
@@ -98,7 +104,7 @@ class ExportNode(Node):
                     "expected some to be accepted or discarded first"
                 )
             self._waiting[rollout.id] = rollout
-        if self._all:
+        if self._unasked:
             self._desk.post(self._work)
 
     def _on_accept(self, request: AcceptRollouts.Request, response: AcceptRollouts.Response) -> str:
@@ -127,10 +133,10 @@ class ExportNode(Node):
     # In the desk's thread
 
     def _work(self) -> None:
-        """Open the dataset if it is not, and write what waits if all is wanted."""
+        """Open the dataset if it is not, and write what waits if nobody is to be asked."""
         with self._diagnostics.guard("dataset"):
             self._open()
-        if self._writer is None or not self._all:
+        if self._writer is None or not self._unasked:
             return
         with self._lock:
             ids = list(self._waiting)
@@ -188,13 +194,13 @@ class ExportNode(Node):
         with self._lock:
             waiting = len(self._waiting)
         settings, writer = self._settings.value, self._writer
-        values = {"dataset": settings.dataset, "waiting": waiting, "written": self._written}
+        values = {"dataset": settings.dataset, "waiting": waiting, "written": self._written, "dropped": self._dropped}
         if writer is None:
             return Status(Level.ERROR, "the dataset is not open", values)
         values["episodes"] = writer.episodes
         if waiting >= settings.waiting_limit:
             return Status(Level.ERROR, f"{waiting} rollouts wait, which is the limit: no more are taken", values)
-        return Status(Level.OK, "rollouts are written" if self._all else f"{waiting} rollouts wait", values)
+        return Status(Level.OK, "rollouts are written" if self._unasked else f"{waiting} rollouts wait", values)
 
 
 def main() -> int:

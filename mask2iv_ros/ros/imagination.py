@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from mask2iv_ros.errors import Refused
 from mask2iv_ros.scene import Goal, Rollout, Scene, Trajectory, new_batch
+from mask2iv_ros.scoring.verdict import MAX_BEST_OF, BestOf
 
 if TYPE_CHECKING:
     from mask2iv_ros.generator.imagine import Imaginer, Progress
@@ -29,8 +30,9 @@ class Order:
         scene: the source frame, of any size.
         goal: of the scene's size.
         rollouts: 1 to 64.
+        best_of: each rollout is the best of so many, 1 to 64.
         batch: rollouts at once, 1 to 64.
-        seed: of the first rollout, the others count up; -1 draws one.
+        seed: of the first that is imagined, the others count up; -1 draws one.
         trajectory_only: stop after stage 1.
         edited: a trajectory that replaces stage 1, or None.
     """
@@ -42,13 +44,18 @@ class Order:
     trajectory_only: bool = False
     edited: Trajectory | None = None
     batch: int = 1
+    best_of: int = 1
 
     def __post_init__(self) -> None:
         if not 1 <= self.rollouts <= MAX_ROLLOUTS:
             raise Refused(f"rollouts is {self.rollouts}; expected 1 to {MAX_ROLLOUTS}")
         if not 1 <= self.batch <= MAX_ROLLOUTS:
             raise Refused(f"batch is {self.batch}; expected 1 to {MAX_ROLLOUTS}")
-        highest = MAX_SEED - self.rollouts + 1
+        if not 1 <= self.best_of <= MAX_BEST_OF:
+            raise Refused(f"best_of is {self.best_of}; expected 1 to {MAX_BEST_OF}")
+        if self.trajectory_only and self.best_of > 1:
+            raise Refused(f"best_of is {self.best_of} with trajectory_only; expected 1, as whole rollouts are compared")
+        highest = MAX_SEED - self.candidates + 1
         if not -1 <= self.seed <= highest:
             raise Refused(f"seed is {self.seed}; expected 0 to {highest}, or -1 to have one drawn")
         if self.trajectory_only and self.edited is not None:
@@ -58,6 +65,11 @@ class Order:
         if self.seed == -1:
             object.__setattr__(self, "seed", secrets.randbelow(highest + 1))
 
+    @property
+    def candidates(self) -> int:
+        """How many are imagined."""
+        return self.rollouts * self.best_of
+
 
 @dataclass
 class Outcome:
@@ -66,6 +78,7 @@ class Outcome:
     ids: list[str] = field(default_factory=list)
     trajectories: list[Trajectory] = field(default_factory=list)
     scores: dict[str, float] = field(default_factory=dict)
+    verdicts: list[str] = field(default_factory=list)
 
 
 class Listener(Protocol):
@@ -75,7 +88,7 @@ class Listener(Protocol):
         """A denoising step is done; raise `Cancelled` to stop. `rollout` counts from 1, `eta` is in seconds."""
 
     def on_trajectory(self, trajectory: Trajectory) -> None:
-        """Stage 1 of a rollout is done, or its trajectory was given."""
+        """Stage 1 of a rollout is done, or its trajectory was given; with best_of, only those of the best."""
 
     def on_rollout(self, rollout: Rollout) -> None:
         """A rollout is done."""
@@ -115,12 +128,16 @@ def carry_out(imaginer: Imaginer, order: Order, listener: Listener, outcome: Out
     imaginer.check(order.scene, order.goal)
     batch = new_batch()
     stages = [*([] if order.edited else ["trajectory"]), *([] if order.trajectory_only else ["video"])]
-    groups = list(batched(range(order.rollouts), order.batch))
+    groups = list(batched(range(order.candidates), order.batch))
+    chosen = BestOf(order.best_of)
     for number, group in enumerate(groups):
-        ids, seeds = [f"{batch}-{index:02d}" for index in group], [order.seed + index for index in group]
+        ids = [f"{batch}-{index // order.best_of:02d}" for index in group]
+        seeds = [order.seed + index for index in group]
         goals = [order.goal] * len(group)
 
-        def on_step(progress: Progress, begun: int = group[-1] + 1, later: int = len(groups) - number - 1) -> None:
+        begun = group[-1] // order.best_of + 1
+
+        def on_step(progress: Progress, begun: int = begun, later: int = len(groups) - number - 1) -> None:
             pace.step(progress.stage)
             following = stages[stages.index(progress.stage) + 1 :]
             left = {stage: imaginer.stage_steps * (later + (stage in following)) for stage in stages}
@@ -132,14 +149,20 @@ def carry_out(imaginer: Imaginer, order: Order, listener: Listener, outcome: Out
             trajectories = [order.edited] * len(group)
         else:
             trajectories = imaginer.trajectories(order.scene, goals, seeds, on_step)
-        for trajectory in trajectories:
-            listener.on_trajectory(trajectory)
+        if order.best_of == 1:
+            for trajectory in trajectories:
+                listener.on_trajectory(trajectory)
         if order.trajectory_only:
             outcome.trajectories += trajectories
             continue
         pace.begin()
         for rollout in imaginer.imagine_many(order.scene, goals, seeds, ids, trajectories, on_step):
-            listener.on_rollout(rollout)
-            outcome.trajectories.append(rollout.trajectory)
-            outcome.ids.append(rollout.id)
-            outcome.scores[f"{rollout.id}/goal_iou"] = rollout.scores.get("goal_iou", 0.0)
+            if (best := chosen.offer(rollout)) is None:
+                continue
+            if order.best_of > 1:
+                listener.on_trajectory(best.trajectory)
+            listener.on_rollout(best)
+            outcome.trajectories.append(best.trajectory)
+            outcome.ids.append(best.id)
+            outcome.scores |= {f"{best.id}/{name}": value for name, value in best.scores.items()}
+            outcome.verdicts.append(best.verdict)

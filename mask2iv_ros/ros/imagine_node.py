@@ -65,6 +65,7 @@ class ImagineSettings:
     when_busy: str
     imagine_on_goal: bool
     rollouts: int
+    best_of: int
     seed: int
 
 
@@ -186,7 +187,9 @@ class ImagineNode(LifecycleNodeMixin, Node):
             return
         if not self._active:
             raise Refused(f"a goal arrived while {self._not_active()}; it is kept for use_latest_goal and not imagined")
-        request = Imagine.Goal(use_latest_goal=True, rollouts=settings.rollouts, seed=settings.seed)
+        request = Imagine.Goal(
+            use_latest_goal=True, rollouts=settings.rollouts, best_of=settings.best_of, seed=settings.seed
+        )
         job = Imagining(self, partial(self._order, request, msg))
         self._desk.submit(job, settings.when_busy == "preempt")
 
@@ -231,6 +234,7 @@ class ImagineNode(LifecycleNodeMixin, Node):
             scene=scene.require_roles(),
             goal=convert.goal_from_fields(mask, instruction, scene.image.shape[:2]),
             rollouts=request.rollouts or 1,
+            best_of=request.best_of or 1,
             batch=self._settings.value.batch,
             seed=request.seed,
             trajectory_only=request.trajectory_only,
@@ -263,9 +267,11 @@ class ImagineNode(LifecycleNodeMixin, Node):
                 job.header = convert.header_of(order.scene.stamp_ns, order.scene.frame_id)
                 carry_out(self._imaginer, order, job, job.outcome, self._pace)
                 job.success = True
-                seeds = f"seed {order.seed}" + (f" to {order.seed + order.rollouts - 1}" if order.rollouts > 1 else "")
+                last = order.seed + order.candidates - 1
+                seeds = f"seed {order.seed}" + (f" to {last}" if last > order.seed else "")
                 kind = "trajectories" if order.trajectory_only else "rollouts"
-                job.message = f"imagined {len(job.outcome.trajectories)} {kind}, {seeds}"
+                best = f", each the best of {order.best_of}" if order.best_of > 1 else ""
+                job.message = f"imagined {len(job.outcome.trajectories)} {kind}{best}, {seeds}"
             except Cancelled:
                 job.message = f"{job.why_stop() or 'stopped'} after {len(job.outcome.trajectories)} rollouts"
         self._doing, self._seconds = "", time.monotonic() - begun

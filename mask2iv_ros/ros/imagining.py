@@ -12,7 +12,6 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
 from mask2iv_ros.action import Imagine
-from mask2iv_ros.msg import Score
 from mask2iv_ros.ros import convert
 from mask2iv_ros.ros.imagination import Order, Outcome
 from mask2iv_ros.ros.jobs import Job
@@ -93,5 +92,6 @@ class Imagining(Job):
             message=self.message or self.stop_reason,
             ids=self.outcome.ids,
             trajectories=[convert.trajectory_to_msg(labels, self.header) for labels in self.outcome.trajectories],
-            scores=[Score(name=name, value=value) for name, value in self.outcome.scores.items()],
+            scores=convert.scores_to_msgs(self.outcome.scores),
+            verdicts=self.outcome.verdicts,
         )

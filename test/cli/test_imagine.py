@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import av
 import cv2
 import numpy as np
 import pytest
+import torch
 
 from mask2iv_ros.cli.main import main
 from mask2iv_ros.export.provenance import read_provenance
+from mask2iv_ros.generator.checkpoint import load, set_thresholds
 from mask2iv_ros.generator.tiny import write_tiny_checkpoint
 from mask2iv_ros.masks import Role
+from mask2iv_ros.scoring.verdict import Thresholds
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +64,31 @@ def test_rollouts_go_through_in_batches(files, checkpoint):
     assert [episode.seed for episode in read_provenance(files["out"] / "dataset")] == [0, 1, 2]
 
 
+def test_each_rollout_can_be_the_best_of_some(files, checkpoint, capsys):
+    goal = ("--goal", str(files["goal"]))
+    assert main(_arguments(files, checkpoint, *goal, "--rollouts", "2", "--best-of", "3", "--batch", "4")) == 0
+    first, second = read_provenance(files["out"] / "dataset")
+    assert first.seed in (0, 1, 2)
+    assert second.seed in (3, 4, 5)
+    assert sorted(path.name for path in files["out"].glob("*-0[0-9]")) == [first.id, second.id]
+    assert f"{second.id}: seed {second.seed}, {second.verdict} (" in capsys.readouterr().out
+
+
+def test_the_dataset_can_take_good_ones_alone(files, checkpoint, tmp_path, capsys):
+    strict, lenient = (shutil.copytree(checkpoint, tmp_path / name) for name in ("strict", "lenient"))
+    for folder, thresholds in ((strict, Thresholds(goal_iou=1.0)), (lenient, Thresholds(0, 0, 0, 0))):
+        set_thresholds(folder, thresholds, load(folder, torch.device("cpu")).sha256)
+    goal = ("--goal", str(files["goal"]), "--accept", "good")
+    assert main(_arguments(files, strict, *goal)) == 0
+    shown = capsys.readouterr().out
+    assert "doubtful: the object does not end in the goal" in shown
+    assert "not in the dataset" in shown
+    assert "unchanged, as no rollout is good" in shown
+    assert not (files["out"] / "dataset").exists()
+    assert main(_arguments(files, lenient, *goal)) == 0
+    assert [one.verdict for one in read_provenance(files["out"] / "dataset")] == ["good"]
+
+
 def test_an_instruction_alone_is_a_goal(files, tmp_path):
     reader = write_tiny_checkpoint(tmp_path / "reader", conditions=("text",))
     assert main(_arguments(files, reader, "--instruction", "push it to the left")) == 0
@@ -84,6 +113,9 @@ def test_an_edited_trajectory_is_followed(files, checkpoint):
         (["--offset", "1", "0", "--rollouts", "0"], "rollouts is 0; expected 1 to 64"),
         (["--offset", "1", "0", "--seed", "-3"], "seed is -3"),
         (["--offset", "1", "0", "--steps", "0"], "steps is 0"),
+        (["--offset", "1", "0", "--best-of", "65"], "best_of is 65; expected 1 to 64"),
+        (["--offset", "1", "0", "--best-of", "2", "--trajectory-only"], "best-of is 2 with --trajectory-only"),
+        (["--offset", "1", "0", "--best-of", "2", "--batch", "3"], "batch is 3; expected 1 to the number of rollouts"),
         (["--offset", "1", "0", "--device", "tpu"], "device 'tpu' is unknown"),
         (["--offset", "1", "0", "--checkpoint", "nowhere"], "checkpoint 'nowhere'"),
     ],

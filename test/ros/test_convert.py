@@ -149,7 +149,8 @@ def rollout(image, labels, *, mask=True, edited=False):
         fps=29.97,
         seed=2**40 + 1,
         checkpoint="tiny@0123",
-        scores={"goal_iou": 0.1234567890123, "object_kept": 1.0},
+        scores={"goal_iou": 0.1234567890123, "permanence": 1.0},
+        verdict="doubtful: the object ends beside the goal",
     )
 
 
@@ -168,7 +169,7 @@ def test_a_rollout_goes_through_a_message_exactly(scene_arrays, mask, edited):
     assert (received.goal.mask is None) == (not mask)
     if mask:
         np.testing.assert_array_equal(received.goal.mask, sent.goal.mask)
-    for name in ("id", "fps", "seed", "checkpoint", "scores"):
+    for name in ("id", "fps", "seed", "checkpoint", "scores", "verdict"):
         assert getattr(received, name) == getattr(sent, name)
     assert received.goal.instruction == sent.goal.instruction
     assert received.trajectory.source == sent.trajectory.source
@@ -196,6 +197,9 @@ def test_a_scene_goes_through_a_message_exactly(scene_arrays):
         (lambda m: setattr(m, "video", array.array("B", bytes(3))), "video has 3 bytes; expected 18432"),
         (lambda m: setattr(m, "fps", float("nan")), "fps is nan"),
         (lambda m: setattr(m.scores[0], "value", float("inf")), "all finite"),
+        (lambda m: setattr(m, "verdict", "splendid"), "verdict of rollout .* is 'splendid'; expected 'good'"),
+        (lambda m: setattr(m, "verdict", "doubtful: " + "x" * 5000), "has a verdict of 5010 characters"),
+        (lambda m: setattr(m.scores[0], "name", "verdict"), "has a score named 'verdict'"),
         (lambda m: setattr(m, "instruction", "x" * 5000), "instruction has 5000 characters"),
         (lambda m: m.source_labels.data.__setitem__(0, 9), "label map has the value 9"),
         (lambda m: m.trajectory.labels.__setitem__(0, 9), "trajectory has the value 9"),

@@ -13,7 +13,7 @@ from mask2iv_ros.ros.export_node import ExportNode
 from mask2iv_ros.scene import Goal, Rollout, Scene, Trajectory
 
 
-def rollout(number, size=(32, 48), fps=8.0):
+def rollout(number, size=(32, 48), fps=8.0, verdict=""):
     rng = np.random.default_rng(number)
     labels = np.zeros(size, np.uint8)
     labels[2:8, 2:8], labels[20:26, 20:30] = 1, 2
@@ -26,7 +26,8 @@ def rollout(number, size=(32, 48), fps=8.0):
         fps=fps,
         seed=number,
         checkpoint="tiny@0123",
-        scores={"goal_iou": 0.5, "object_kept": 1.0},
+        scores={"goal_iou": 0.5, "permanence": 1.0},
+        verdict=verdict,
     )
 
 
@@ -104,6 +105,18 @@ def test_where_asked_to_rollouts_wait_for_a_decision(ros, tmp_path):
     assert (answer.success, list(answer.ids), list(answer.episodes)) == (True, [third.id], [1])
     rig.waiting(0)
     assert rig.ids() == [second.id, third.id]
+
+
+def test_where_asked_to_only_what_is_good_is_written(ros, tmp_path):
+    rig = Rig(ros, tmp_path / "dataset", accept="good", waiting_limit=1)
+    good = rollout(3, verdict="good")
+    rig.send(rollout(1, verdict="doubtful: it jerks"), rollout(2), good)
+    rig.ros.wait(lambda: len(rig.exported) == 1, "the good one to be exported")
+    assert rig.ids() == [good.id]
+    assert read_provenance(rig.dataset)[0].verdict == "good"
+    assert rig.node._dropped == 2
+    rig.waiting(0)
+    rig.says("rollouts are written")
 
 
 def test_when_the_limit_is_reached_new_ones_are_refused_and_none_is_lost(ros, tmp_path):

@@ -4,6 +4,7 @@ import pytest
 from mask2iv_ros.errors import Refused
 from mask2iv_ros.ros.imagination import MAX_SEED, Order, Outcome, Pace, carry_out
 from mask2iv_ros.scene import Goal, Scene, Trajectory
+from mask2iv_ros.scoring.verdict import BestOf
 
 
 @pytest.fixture
@@ -18,6 +19,9 @@ def asked(scene_arrays):
         ({"rollouts": 0}, "rollouts is 0; expected 1 to 64"),
         ({"rollouts": 65}, "rollouts is 65"),
         ({"seed": -2}, "seed is -2"),
+        ({"best_of": 0}, "best_of is 0; expected 1 to 64"),
+        ({"best_of": 2, "trajectory_only": True}, "best_of is 2 with trajectory_only; expected 1"),
+        ({"seed": MAX_SEED - 4, "rollouts": 2, "best_of": 3}, f"expected 0 to {MAX_SEED - 5}"),
         ({"seed": MAX_SEED, "rollouts": 2}, f"expected 0 to {MAX_SEED - 1}"),
         ({"trajectory_only": True, "edited": Trajectory(np.zeros((4, 8, 8), np.uint8), "edited")}, "expected one"),
     ],
@@ -82,6 +86,24 @@ def test_a_batch_is_imagined_at_once_and_given_rollout_by_rollout(imaginer, aske
     assert [rollout.id for rollout in listener.rollouts] == outcome.ids
     assert len(listener.steps) == 2 * 2 * imaginer.stage_steps
     assert [step[2] for step in listener.steps[:: 2 * imaginer.stage_steps]] == [2, 3]
+
+
+def test_the_best_of_some_is_given_and_all_are_counted(imaginer, asked):
+    everything, every = Recorder(), Outcome()
+    carry_out(imaginer, Order(**asked, rollouts=4, seed=3), everything, every, Pace())
+    listener, outcome = Recorder(), Outcome()
+    carry_out(imaginer, Order(**asked, rollouts=2, best_of=2, batch=3, seed=3), listener, outcome, Pace())
+    chosen = []
+    for pair in (everything.rollouts[:2], everything.rollouts[2:]):
+        choosing = BestOf(2)
+        chosen += [best for best in map(choosing.offer, pair) if best]
+    assert [rollout.seed for rollout in listener.rollouts] == [best.seed for best in chosen]
+    assert [rollout.id for rollout in listener.rollouts] == outcome.ids
+    assert len(set(outcome.ids)) == len(outcome.verdicts) == 2
+    assert [rollout.trajectory for rollout in listener.rollouts] == listener.trajectories
+    assert [step[2] for step in listener.steps[:: 2 * imaginer.stage_steps]] == [2, 2]
+    assert listener.steps[-1][3] == 0
+    assert outcome.scores.keys() == {f"{one}/{name}" for one in outcome.ids for name in listener.rollouts[0].scores}
 
 
 def test_what_is_done_stays_when_an_order_is_stopped(imaginer, asked):

@@ -92,7 +92,8 @@ def test_rollouts_come_with_feedback_stamps_ids_and_scores(client, scene_arrays,
     assert (status, result.success) == (GoalStatus.STATUS_SUCCEEDED, True), result.message
     assert "seed 7 to 8" in result.message
     assert len(set(result.ids)) == 2
-    assert [score.name for score in result.scores] == [f"{name}/goal_iou" for name in result.ids]
+    names = ("goal_iou", "smoothness", "permanence")
+    assert [score.name for score in result.scores] == [f"{one}/{name}" for one in result.ids for name in names]
     assert [trajectory.frames for trajectory in result.trajectories] == [4, 4]
     client.ros.wait(lambda: len(client.rollouts) == 2, "two rollouts")
     for msg, name, seed in zip(client.rollouts, result.ids, (7, 8), strict=True):
@@ -100,6 +101,8 @@ def test_rollouts_come_with_feedback_stamps_ids_and_scores(client, scene_arrays,
         assert (rollout.id, rollout.seed, rollout.goal.instruction) == (name, seed, "push")
         assert (rollout.scene.stamp_ns, rollout.scene.frame_id) == (STAMP, "optical")
         assert rollout.trajectory.source == "predicted"
+    assert list(result.verdicts) == [msg.verdict for msg in client.rollouts]
+    assert all(verdict.startswith(("good", "doubtful: ")) for verdict in result.verdicts)
     steps = [(f.stage, f.step, f.steps, f.rollout, f.rollouts) for f in client.feedback]
     once = [("trajectory", 1, 2), ("trajectory", 2, 2), ("video", 1, 2), ("video", 2, 2)]
     assert steps == [(*step, rollout, 2) for rollout in (1, 2) for step in once]
@@ -107,6 +110,22 @@ def test_rollouts_come_with_feedback_stamps_ids_and_scores(client, scene_arrays,
     left = [f.eta.sec + f.eta.nanosec / 1e9 for f in client.feedback]
     assert left[0] > 0
     assert left[-1] == 0
+
+
+def test_each_rollout_can_be_the_best_of_some(client, scene_arrays, mask_msg):
+    client = client(rollouts=1, best_of=2, imagine_on_goal=True, seed=4).activate()
+    client.show(*scene_arrays)
+    status, result = client.imagine(goal_mask=mask_msg, rollouts=2, best_of=2, seed=7)
+    assert status == GoalStatus.STATUS_SUCCEEDED, result.message
+    assert result.message == "imagined 2 rollouts, each the best of 2, seed 7 to 10"
+    client.ros.wait(lambda: len(client.rollouts) == 2, "two rollouts")
+    assert client.rollouts[0].seed in (7, 8)
+    assert client.rollouts[1].seed in (9, 10)
+    client.ros.publisher(GoalMsg, "goal", qos.COMMAND).publish(
+        convert.goal_to_msg(Goal(scene_arrays[1] == 2), convert.header_of(STAMP, "optical"))
+    )
+    client.ros.wait(lambda: len(client.rollouts) == 3, "the topic's rollout")
+    assert client.rollouts[2].seed in (4, 5)
 
 
 def test_a_seed_gives_the_same_rollout_again_and_minus_one_draws_another(client, scene_arrays, mask_msg):
