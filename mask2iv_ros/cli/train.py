@@ -1,4 +1,4 @@
-"""`mask2iv train`: trains the autoencoder or a stage from a dataset, as an experiment file says."""
+"""`mask2iv train`: trains the autoencoder, a stage or the segmenter from a dataset, as an experiment file says."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ STAGES = {"stage1": "trajectory", "stage2": "video"}
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
-    parser.add_argument("part", choices=["autoencoder", *STAGES], help="autoencoder: the small default's; or a stage")
+    parser.add_argument(
+        "part", choices=["autoencoder", *STAGES, "segmenter"], help="autoencoder: the small default's; or a stage"
+    )
     parser.add_argument("--config", required=True, help="experiment: a name under config/experiments, or a YAML file")
     parser.add_argument("--data", type=Path, required=True, help="LeRobot v3 dataset with a label image per frame")
     parser.add_argument("--validation", type=Path, help="another one, held out (a share of --data's episodes)")
@@ -41,6 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
     from mask2iv_ros.training.experiment import read_experiment
     from mask2iv_ros.training.reading import read_settings
     from mask2iv_ros.training.run import train_stage
+    from mask2iv_ros.training.segmenter import SegmenterExperiment, train_segmenter
 
     if arguments.threads is not None:
         if arguments.threads < 1:
@@ -52,6 +55,13 @@ def run(arguments: argparse.Namespace) -> int:
         train_autoencoder(
             experiment, arguments.data, arguments.out, arguments.work, arguments.camera, dtype, arguments.base
         )
+    elif arguments.part == "segmenter":
+        experiment = read_settings(SegmenterExperiment, path, arguments.set)
+        figures = train_segmenter(
+            experiment, arguments.data, arguments.out, arguments.work, arguments.validation, arguments.camera, dtype
+        )
+        for name, value in figures.items():
+            print(f"held-out IoU, {name}: {value:.3f}")
     else:
         experiment = read_experiment(path, arguments.set)
         asked = STAGES[arguments.part]
