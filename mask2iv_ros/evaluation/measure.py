@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from mask2iv_ros.data.clips import Clip
 from mask2iv_ros.evaluation.baselines import linear_translation, repeat_first
-from mask2iv_ros.evaluation.metrics import Row, frame_figures, interval, mask_figures
+from mask2iv_ros.evaluation.metrics import Row, frame_figures, interval, mask_figures, regions
 from mask2iv_ros.evaluation.nearest import NearestClip
 from mask2iv_ros.evaluation.networks import Networks
 from mask2iv_ros.evaluation.paste import paste_and_move
@@ -85,7 +85,8 @@ def measure(
             "nearest training clip, by goal": by_goal.labels,
             "linear translation": linear_translation(clip),
         }
-        figures = {method: frame_figures(video, clip.video, clip.labels) for method, video in videos.items()}
+        where = regions(clip.labels)
+        figures = {method: frame_figures(video, clip.video, where) for method, video in videos.items()}
         for figure, values in _learned(networks, clip, list(videos.values())).items():
             for method, value in zip(videos, values, strict=True):
                 figures[method][figure] = value

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -50,23 +50,26 @@ def contact_region(labels: UInt8[np.ndarray, "t h w"]) -> Bool[np.ndarray, "t h 
     return np.stack([contact_map(frame, RegionWeights().reach) for frame in labels])
 
 
+def regions(labels: UInt8[np.ndarray, "t h w"]) -> dict[str, Bool[np.ndarray, "t h w"]]:
+    """Return where PSNR is measured apart, by the figure's name, from true labels."""
+    return {"psnr_foreground": foreground(labels), "psnr_contact": contact_region(labels)}
+
+
 def frame_figures(
-    video: UInt8[np.ndarray, "t h w 3"], truth: UInt8[np.ndarray, "t h w 3"], labels: UInt8[np.ndarray, "t h w"]
+    video: UInt8[np.ndarray, "t h w 3"],
+    truth: UInt8[np.ndarray, "t h w 3"],
+    where: Mapping[str, Bool[np.ndarray, "t h w"]],
 ) -> Row:
     """Return what pixels alone tell about a video, frame 0 left out, which is given.
 
     Args:
         video: as made.
         truth: as it was.
-        labels: of the truth.
+        where: its `regions`.
     """
     made, true = video[1:], truth[1:]
-    return {
-        "psnr": psnr(made, true),
-        "psnr_foreground": psnr(made, true, foreground(labels)[1:]),
-        "psnr_contact": psnr(made, true, contact_region(labels)[1:]),
-        "ssim": ssim(made, true),
-    }
+    apart = {name: psnr(made, true, region[1:]) for name, region in where.items()}
+    return {"psnr": psnr(made, true)} | apart | {"ssim": ssim(made, true)}
 
 
 def mask_figures(

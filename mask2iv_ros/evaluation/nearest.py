@@ -8,7 +8,7 @@ from typing import overload
 
 import cv2
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float32, UInt8, UInt64
 from tqdm import tqdm
 
 from mask2iv_ros.data.clips import Clip, require_training_clips, task_of
@@ -89,7 +89,7 @@ class NearestClip:
         """Return the nearest training clip by the true trajectory."""
         # A pixel's role differs where either of its two bits does.
         differing = self._trajectories ^ _pack(clip.labels)
-        return self._clip(int(np.bitwise_count(differing[:, 0] | differing[:, 1]).sum(1, dtype=np.int64).argmin()))
+        return self._clip(int(np.bitwise_count(differing[:, 0] | differing[:, 1]).sum(1, dtype=np.int32).argmin()))
 
     def _clip(self, index: int) -> Clip:
         # One clip may be the nearest of many: they then share its frames.
@@ -104,6 +104,7 @@ def _condition(clip: Clip) -> Float32[np.ndarray, "3 h w"]:
     return np.stack([part[::_STRIDE, ::_STRIDE] for part in blurred])
 
 
-def _pack(labels: UInt8[np.ndarray, "t h w"]) -> UInt8[np.ndarray, "2 n"]:
-    """Return the two lower bits of every label, which tell all roles apart, eight to a byte."""
-    return np.stack([np.packbits(labels & 1), np.packbits(labels & 2)])
+def _pack(labels: UInt8[np.ndarray, "t h w"]) -> UInt64[np.ndarray, "2 n"]:
+    """Return the two lower bits of every label, which tell all roles apart, in words of 64."""
+    bits = np.stack([np.packbits(labels & 1), np.packbits(labels & 2)])
+    return np.pad(bits, ((0, 0), (0, -bits.shape[1] % 8))).view(np.uint64)

@@ -15,6 +15,7 @@ from mask2iv_ros.evaluation.metrics import (
     mask_figures,
     mean_iou,
     psnr,
+    regions,
     ssim,
 )
 from mask2iv_ros.masks import Role
@@ -83,12 +84,12 @@ def test_contact_is_where_arm_and_object_touch():
 def test_frames_are_measured_but_for_the_first(clip: Clip):
     video = clip.video.copy()
     video[0] = 255 - video[0]
-    figures = frame_figures(video, clip.video, clip.labels)
+    figures = frame_figures(video, clip.video, regions(clip.labels))
     assert figures["psnr"] == figures["psnr_foreground"] == PSNR_CEILING
     assert figures["ssim"] == pytest.approx(1)
     assert math.isnan(figures["psnr_contact"])  # its arm never reaches the thing
     video[3] = 255 - video[3]
-    assert frame_figures(video, clip.video, clip.labels)["psnr"] < 20
+    assert frame_figures(video, clip.video, regions(clip.labels))["psnr"] < 20
 
 
 def test_masks_are_measured_by_role_and_against_the_goal(clip: Clip):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mask2iv_ros.data.clips import Clip
-from mask2iv_ros.evaluation.metrics import frame_figures
+from mask2iv_ros.evaluation.metrics import frame_figures, regions
 from mask2iv_ros.evaluation.paste import paste_and_move
 from mask2iv_ros.masks import move_mask
 
@@ -80,5 +80,5 @@ def test_a_thing_that_is_hidden_is_gone(textured: Clip):
 
 def test_it_beats_standing_still(textured: Clip):
     still = np.repeat(textured.video[:1], 4, 0)
-    values = [frame_figures(one, textured.video, textured.labels) for one in (paste_and_move(textured), still)]
+    values = [frame_figures(one, textured.video, regions(textured.labels)) for one in (paste_and_move(textured), still)]
     assert values[0]["psnr_foreground"] > values[1]["psnr_foreground"] + 10
