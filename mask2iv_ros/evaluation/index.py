@@ -12,7 +12,6 @@ import shutil
 import subprocess
 import sys
 import tomllib
-import urllib.error
 import urllib.request
 from pathlib import Path
 
