@@ -49,6 +49,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Measure, print and write."""
     if arguments.random < 0:
         raise Refused(f"--random is {arguments.random}; expected 0 or more rollouts")
+    if arguments.per_task is not None and arguments.per_task < 1:
+        raise Refused(f"--per-task is {arguments.per_task}; expected at least 1 clip")
     imaginer = Imaginer.load(arguments.checkpoint, arguments.device, arguments.steps)
     test = load_clips(arguments.clips, arguments.split, arguments.per_task)
     found, expected = test[0].video.shape[:3], (imaginer.frames, *imaginer.size)
@@ -80,7 +82,7 @@ def run(arguments: argparse.Namespace) -> int:
     (arguments.out / "figures.json").write_text(figures + "\n")
     _print_summary(summary, arguments.split, [one.clip.task for one in measured])
     _print_claims(claimed)
-    report = write_report(arguments.out, measured, summary, about, arguments.random, arguments.seed)
+    report = write_report(arguments.out, measured, summary, about, claimed, arguments.random, arguments.seed)
     print(f"\nlook at: {report}")
     return 0
 

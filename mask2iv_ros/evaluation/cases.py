@@ -9,9 +9,8 @@ from math import isnan
 
 import numpy as np
 
-from mask2iv_ros.evaluation.measure import Measured
+from mask2iv_ros.evaluation.measure import CHAINED, Measured
 
-CHAIN = "stage 2, stage 1's masks"
 RANKED_BY = "psnr_foreground"
 
 
@@ -62,7 +61,7 @@ def by_chance(cases: Sequence[Case], count: int, seed: int) -> list[Case]:
 
 
 def _value(one: Measured) -> float:
-    return one.figures[CHAIN][RANKED_BY]
+    return one.figures[CHAINED][RANKED_BY]
 
 
 def _order(one: Measured) -> tuple[str, bool, float]:

@@ -8,8 +8,7 @@ from math import ceil
 import numpy as np
 from jaxtyping import UInt8
 
-from mask2iv_ros.evaluation.cases import CHAIN
-from mask2iv_ros.evaluation.measure import Measured
+from mask2iv_ros.evaluation.measure import CHAINED, GUIDED, Measured
 from mask2iv_ros.evaluation.sheet import Strip, caption_line, contact_sheet
 from mask2iv_ros.evaluation.video import masks_and_frames
 
@@ -33,18 +32,17 @@ class Panel:
 
 
 def panels(one: Measured) -> list[Panel]:
-    """Return truth, both stages chained, stage 2 on true masks, nearest training clip, first frame repeated."""
+    """Return truth, both stages chained, stage 2 on true masks, and the baselines that differ most."""
+    truth, by_goal = one.clip.labels, "nearest training clip, by goal"
     masks = {
-        CHAIN: "stage 1",
-        "stage 2, true masks": None,
-        "nearest training clip, by goal": "nearest training clip, by goal",
-        "repeat first frame": "static masks",
+        CHAINED: one.labels["stage 1"],
+        GUIDED: truth,
+        by_goal: one.labels[by_goal],
+        "paste and move, by true masks": truth,
+        "repeat first frame": one.labels["static masks"],
     }
-    truth = one.clip.labels
-    found = [Panel("truth", one.clip.video, truth)]
-    for method, masks_of in masks.items():
-        found.append(Panel(method, one.videos[method], truth if masks_of is None else one.labels[masks_of]))
-    return found
+    made = [Panel(method, one.videos[method], labels) for method, labels in masks.items()]
+    return [Panel("truth", one.clip.video, truth), *made]
 
 
 def comparison_film(one: Measured) -> UInt8[np.ndarray, "t h w 3"]:

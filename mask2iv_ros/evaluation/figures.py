@@ -48,9 +48,11 @@ _FIGURES = {
         "FVD", "", "lower", 1, "Fréchet distance between the sets of I3D features of made and of true videos."
     ),
     "video_similarity": _frames(
-        "video similarity", "", "higher", 3, "Cosine of the features of a made video and of the true one."
+        "video similarity", "", "higher", 3, "Cosine of CLIP's features of the frames made and of the true ones."
     ),
-    "text_similarity": _frames("text similarity", "", "higher", 3, "Cosine of CLIP's features of frames and text."),
+    "text_similarity": _frames(
+        "text similarity", "", "higher", 3, "Cosine of CLIP's features of the frames made and of the instruction."
+    ),
     "iou_interactor": _masks("arm", "Intersection over union with the true arm, mean over all frames but the first."),
     "iou_interactor_last": _masks("arm, last frame", "Intersection over union with the true arm in the last frame."),
     "iou_object": _masks("object", "Intersection over union with the true object, mean over all frames but the first."),

@@ -12,7 +12,8 @@ from pathlib import Path
 from markupsafe import Markup
 
 from mask2iv_ros.errors import Refused
-from mask2iv_ros.evaluation.cases import CHAIN, RANKED_BY, Case, by_chance, by_rank, rank
+from mask2iv_ros.evaluation.cases import RANKED_BY, Case, by_chance, by_rank, rank
+from mask2iv_ros.evaluation.claims import Claim
 from mask2iv_ros.evaluation.comparison import comparison_film, comparison_sheet
 from mask2iv_ros.evaluation.figures import KINDS, Kind, figure_named, in_order
 from mask2iv_ros.evaluation.html import (
@@ -32,7 +33,7 @@ from mask2iv_ros.evaluation.html import (
     table,
     write_value,
 )
-from mask2iv_ros.evaluation.measure import Measured
+from mask2iv_ros.evaluation.measure import CHAINED, GUIDED, Measured
 from mask2iv_ros.evaluation.paired import difference
 from mask2iv_ros.evaluation.plots import interval_bars, line_plot
 from mask2iv_ros.evaluation.sheet import write_png
@@ -40,7 +41,7 @@ from mask2iv_ros.evaluation.video import write_mp4
 
 Methods = Mapping[str, Mapping[str, Value]]
 
-OURS = ("stage 2, true masks", CHAIN, "stage 1")
+OURS = (GUIDED, CHAINED, "stage 1")
 REPEAT = "repeat first frame"
 PLOTTED = ("psnr_foreground", "lpips", "iou_object", "iou_object_last", "iou_interactor")
 _NOTE = (
@@ -54,6 +55,7 @@ def write_report(
     measured: Sequence[Measured],
     summary: Mapping[str, Methods],
     about: Mapping[str, object],
+    claimed: Sequence[Claim] = (),
     sampled: int = 8,
     seed: int = 0,
 ) -> Path:
@@ -67,6 +69,7 @@ def write_report(
         summary: figures by task ("all" first), method and name: mean with interval, or a text that says why there
             is none.
         about: what was measured, in words, for the head.
+        claimed: what the evaluation is read for, shown first.
         sampled: clips that are shown by chance, beside the best, the median and the worst of every task.
         seed: of that chance.
 
@@ -81,6 +84,7 @@ def write_report(
         (out / "media").mkdir(parents=True, exist_ok=True)
         sections = [
             Section("What was measured", [facts(about), paragraph(_NOTE)]),
+            *([Section("In short", [_claims(claimed)])] if claimed else []),
             Section("Clip by clip", list(_differences(measured))),
             Section("Overall", list(_tables(summary["all"], KINDS))),
             Section("By task", list(_by_task(summary, measured))),
@@ -95,6 +99,11 @@ def write_report(
     except OSError as error:
         raise Refused(f"{out} cannot be written: {error.strerror}; expected a folder with room") from error
     return report
+
+
+def _claims(claimed: Sequence[Claim]) -> Markup:
+    columns = [Column("mean", digits=3), Column("clips", digits=0)]
+    return table(columns, [Row(one.text, [one.value, one.clips]) for one in claimed], "what", mark_best=False)
 
 
 def _differences(measured: Sequence[Measured]) -> Iterator[Markup]:
@@ -129,18 +138,23 @@ def _difference(measured: Sequence[Measured], ours: str, other: str, figure: str
 
 
 def _tables(methods: Methods, kinds: Collection[Kind] = ("frames", "masks")) -> Iterator[Markup]:
-    """Yield a table of methods for every kind of figure that was asked for."""
+    """Yield a table of methods for every kind of figure that was asked for, and what could be done about gaps."""
     for kind in kinds:
         names = _names_of(kind, methods)
         if not names:
             continue
-        rows = []
+        rows, advice = [], {}
         for truthful, group in ((True, "given the true masks of every frame"), (False, "given what a robot has")):
             for method, figures in _ours_first(methods).items():
                 if _sees_truth(method) == truthful and any(name in figures for name in names):
                     cells = [figures.get(name) for name in names]
+                    advice |= {n: v for n, v in zip(names, cells, strict=True) if isinstance(v, str) and ";" in v}
+                    # In a cell there is room for the reason alone; what to do about it is said once below.
+                    cells = [cell.partition(";")[0] if isinstance(cell, str) else cell for cell in cells]
                     rows.append(Row(method, cells, group if kind == "frames" else "", strong=method in OURS))
         yield table([figure_named(name).column for name in names], rows, KINDS[kind])
+        for name, text in advice.items():
+            yield paragraph(f"{figure_named(name).column.title}: {text}.")
 
 
 def _by_task(summary: Mapping[str, Methods], measured: Sequence[Measured]) -> Iterator[Markup]:
@@ -181,7 +195,7 @@ def _show(case: Case, out: Path, stem: str) -> Iterator[Markup]:
     write_png(out / f"{files}.png", comparison_sheet(one))
     place = "without a rank" if case.rank is None else f"rank {case.rank} of {case.of}"
     column = figure_named(RANKED_BY).column
-    figure = write_value(one.figures[CHAIN][RANKED_BY], column.digits)[0]
+    figure = write_value(one.figures[CHAINED][RANKED_BY], column.digits)[0]
     scores = ", ".join(f"{name.replace('_', ' ')} {value:.2f}" for name, value in sorted(one.chained.scores.items()))
     words = f"{case.name}, {place}: {column.title} {figure} {column.unit}. {one.clip.instruction}"
     yield film(f"{files}.mp4", words)
@@ -193,6 +207,7 @@ def _show(case: Case, out: Path, stem: str) -> Iterator[Markup]:
                 "instruction": one.clip.instruction,
                 "seed of noise": one.chained.seed,
                 "scores": scores or "none",
+                "verdict": one.chained.verdict or "none",
             }
         ),
         picture(f"{files}.png", f"{one.clip.id}: frames and masks of every method"),
@@ -214,14 +229,16 @@ def _every_clip(cases: Sequence[Case], out: Path) -> Iterator[Markup]:
     yield line_plot(f"How many clips reach a {column.title}", column, share, reached, marked=False)
     names = ["iou_object", "iou_object_last", "iou_interactor"]
     scores = sorted({name for one in measured for name in one.chained.scores})
-    columns = [Column("rank", digits=0), Column("seed", digits=0), column, *(figure_named(n).column for n in names)]
+    columns = [Column("rank", digits=0), column, *(figure_named(n).column for n in names)]
     columns += [Column(name.replace("_", " "), note="A score that travels with the rollout.") for name in scores]
+    columns.append(Column("verdict"))
     rows = [
         Row(
             one.clip.id,
-            [case.rank, str(one.clip.seed), one.figures[CHAIN][RANKED_BY]]
+            [case.rank, one.figures[CHAINED][RANKED_BY]]
             + [one.figures["stage 1"].get(name) for name in names]
-            + [one.chained.scores.get(name) for name in scores],
+            + [one.chained.scores.get(name) for name in scores]
+            + [one.chained.verdict.partition(":")[0] or None],
             one.clip.task,
         )
         for case, one in zip(cases, measured, strict=True)

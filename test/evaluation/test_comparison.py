@@ -23,12 +23,14 @@ def test_truth_stands_beside_both_generators_and_baselines(measured_with: Make):
         "stage 2, stage 1's masks",
         "stage 2, true masks",
         "nearest training clip, by goal",
+        "paste and move, by true masks",
         "repeat first frame",
     ]
-    truth, chain, guided, nearest, still = panels(one)
+    truth, chain, guided, nearest, moved, still = panels(one)
     np.testing.assert_array_equal(truth.video, one.clip.video)
     np.testing.assert_array_equal(chain.labels, one.chained.trajectory.labels)
     np.testing.assert_array_equal(guided.labels, one.clip.labels)
+    np.testing.assert_array_equal(moved.labels, one.clip.labels)
     np.testing.assert_array_equal(nearest.labels, one.labels["nearest training clip, by goal"])
     np.testing.assert_array_equal(still.labels, one.labels["static masks"])
 
@@ -37,7 +39,7 @@ def test_the_film_enlarges_small_frames_and_keeps_their_order(measured_with: Mak
     one = levelled(measured_with("push", 0, 1.0))
     film = comparison_film(one)
     width, height = 48 * 6, 32 * 6
-    assert film.shape == (4, 18 + 2 * height, 5 * width + 4 * 4, 3)
+    assert film.shape == (4, 18 + 2 * height, 6 * width + 5 * 4, 3)
     for place, panel in enumerate(panels(one)):
         left = place * (width + 4)
         frames, masks = film[:, 18 : 18 + height, left : left + width], film[:, 18 + height :, left : left + width]

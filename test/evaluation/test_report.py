@@ -10,22 +10,22 @@ import cv2
 import pytest
 
 from mask2iv_ros.errors import Refused
-from mask2iv_ros.evaluation.cases import CHAIN
-from mask2iv_ros.evaluation.measure import Measured, summarise
+from mask2iv_ros.evaluation.claims import Claim
+from mask2iv_ros.evaluation.measure import CHAINED, GUIDED, Measured, summarise
 from mask2iv_ros.evaluation.report import write_report
 
 from .html_reading import Element, read
 
 HOSTILE = """../../<script>alert("x")</script>' onload='{{ 7 * 7 }}\n&lt;ü\x00"""
-MISSING = "not measured: weights missing"
+MISSING, ADVICE = "not measured: weights missing", "; get <them>"
 Make = Callable[..., Measured]
 
 
 @pytest.fixture(scope="module")
 def measured(measured_with: Make) -> list[Measured]:
-    return [measured_with("push", seed, value) for seed, value in enumerate([3.0, 11.0, 5.0, 2.0, nan])] + [
-        measured_with(HOSTILE, 9, 7.0, instruction=HOSTILE)
-    ]
+    clips = [measured_with("push", seed, value) for seed, value in enumerate([3.0, 11.0, 5.0, 2.0, nan])]
+    clips[1] = replace(clips[1], chained=replace(clips[1].chained, verdict="doubtful: <it> jumps"))
+    return [*clips, measured_with(HOSTILE, 9, 7.0, instruction=HOSTILE)]
 
 
 @pytest.fixture(scope="module")
@@ -33,10 +33,11 @@ def folder(measured: list[Measured], tmp_path_factory: pytest.TempPathFactory) -
     out = tmp_path_factory.mktemp("reports") / "new" / "report"
     summary = summarise(measured)
     for methods in summary.values():
-        methods[CHAIN]["fvd"] = MISSING
+        methods[CHAINED]["fvd"] = MISSING + ADVICE
         methods["repeat first frame"]["fvd"] = (812.34, 790.0, 830.0)
     about = {"checkpoint": "tiny@0<b>", "clips": 6, "command": "mask2iv evaluate '<i>'"}
-    assert write_report(out, measured, summary, about, sampled=3, seed=4) == out / "report.html"
+    claimed = [Claim("ours less <another>", (1.25, 1.0, 1.5), 6), Claim("FVD", MISSING, 0)]
+    assert write_report(out, measured, summary, about, claimed, sampled=3, seed=4) == out / "report.html"
     return out
 
 
@@ -54,6 +55,12 @@ def test_the_head_says_what_was_measured(report: Element):
     told = {one.all("dt")[0].text: one.all("dd")[0].text for one in head.all("div")}
     assert told == {"checkpoint": "tiny@0<b>", "clips": "6", "command": "mask2iv evaluate '<i>'"}
     assert report.all("h1")[0].text == "tiny@0<b>: imagined and true"
+
+
+def test_what_is_claimed_stands_first(report: Element):
+    rows = [[cell.text for cell in row.children if isinstance(cell, Element)] for row in report.all("tr")]
+    assert report.all("section")[1].all("h2")[0].text == "In short"
+    assert rows[1:3] == [["ours less <another>", "1.250 [1.000, 1.500]", "6"], ["FVD", MISSING, "0"]]
 
 
 def test_every_file_that_is_linked_is_beside_the_page(report: Element, folder: Path):
@@ -75,7 +82,7 @@ def test_films_play_in_browsers_at_the_clips_rate(report: Element, folder: Path)
             stream = container.streams.video[0]
             assert (stream.codec_context.name, stream.codec_context.pix_fmt) == ("h264", "yuv420p")
             assert stream.average_rate == 8
-            assert [(frame.width, frame.height) for frame in container.decode(video=0)] == [(5 * 288 + 16, 402)] * 4
+            assert [(frame.width, frame.height) for frame in container.decode(video=0)] == [(6 * 288 + 20, 402)] * 4
 
 
 def test_contact_sheets_can_be_read(report: Element, folder: Path):
@@ -94,14 +101,16 @@ def test_best_median_and_worst_are_those_of_rank(report: Element):
         "median, rank 3 of 4: foreground PSNR 3.00",
         "worst, rank 4 of 4: foreground PSNR 2.00",
     ]
-    assert [one.text for one in push.all("dd")][::4] == ["push-1", "push-0", "push-3"]
+    assert [one.text for one in push.all("dd")][::5] == ["push-1", "push-0", "push-3"]
+    assert [one.text for one in push.all("dd")][4::5] == ["doubtful: <it> jumps", "none", "none"]
 
 
 def test_what_was_not_measured_is_said(report: Element):
     frames = section(report, "Overall").all("table")[0]
     place = [head.text for head in frames.all("thead")[0].all("th")].index("FVD ↓") - 1
     cells = {row.all("th")[0].text: row.all("td")[place].text for row in frames.all("tr")[1:] if row.all("td")}
-    assert cells[CHAIN] == MISSING
+    assert cells[CHAINED] == MISSING
+    assert f"FVD: {MISSING}{ADVICE}." in [one.text for one in section(report, "Overall").all("p")]
     assert cells["repeat first frame"] == "812.3 [790.0, 830.0]"
     assert cells["stage 2, true masks"] == "–"
 
@@ -115,8 +124,12 @@ def test_ours_are_held_against_what_was_given_the_same(report: Element):
         elif row.all("td"):
             rows.append(title)
     assert groups == {
-        "stage 2, true masks": ["less repeat first frame", "less nearest training clip, by true masks"],
-        CHAIN: ["less repeat first frame", "less nearest training clip, by goal"],
+        GUIDED: [
+            "less repeat first frame",
+            "less nearest training clip, by true masks",
+            "less paste and move, by true masks",
+        ],
+        CHAINED: ["less repeat first frame", "less nearest training clip, by goal"],
         "stage 1": ["less nearest training clip, by goal", "less static masks", "less linear translation"],
     }
 
@@ -134,10 +147,11 @@ def test_every_clip_is_listed_with_or_without_a_rank(report: Element, measured: 
     rows = [row for row in section(report, "Every clip").all("tr") if row.all("td")]
     assert [row.all("td")[0].text for row in rows] == ["1", "1", "2", "3", "4", "–"]
     assert rows[1].all("th")[0].text == "push-1"
+    assert [row.all("td")[-1].text for row in rows] == ["–", "doubtful", "–", "–", "–", "–"]
     curves = section(report, "Every clip").all("polyline")
     assert len(curves) == sum("psnr_foreground" in figures for figures in measured[0].figures.values())
     titles = [one.all("title")[0].text for one in section(report, "Every clip").all("g") if one.all("title")]
-    chain = [tuple(map(float, xy.split(","))) for xy in curves[titles.index(CHAIN)].attributes["points"].split()]
+    chain = [tuple(map(float, xy.split(","))) for xy in curves[titles.index(CHAINED)].attributes["points"].split()]
     assert len(chain) == 5  # one has no foreground PSNR
     assert chain == sorted(chain)  # fewer reach more: to the right is down
 
@@ -146,7 +160,7 @@ def test_the_csv_holds_every_figure(folder: Path, measured: list[Measured]):
     with (folder / "clips.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == sum(len(figures) for one in measured for figures in one.figures.values())
-    found = [float(row["value"]) for row in rows if (row["method"], row["figure"]) == (CHAIN, "psnr_foreground")]
+    found = [float(row["value"]) for row in rows if (row["method"], row["figure"]) == (CHAINED, "psnr_foreground")]
     assert sorted(value for value in found if value == value) == [2, 3, 5, 7, 11]
 
 
