@@ -56,6 +56,8 @@ def test_splits_that_are_not_held_out_or_not_there_are_refused(
     command = ["evaluate", "--clips", str(clips), "--checkpoint", str(checkpoint), "--out", str(tmp_path), "--split"]
     assert main([*command, "test"]) == 2
     assert "has no test clips" in capsys.readouterr().err
+    assert main([*command, "unseen_tasks", "--per-task", "0"]) == 2
+    assert "--per-task is 0; expected at least 1 clip" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main([*command, "train"])
     assert "invalid choice: 'train'" in capsys.readouterr().err
