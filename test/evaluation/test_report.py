@@ -24,8 +24,12 @@ Make = Callable[..., Measured]
 @pytest.fixture(scope="module")
 def measured(measured_with: Make) -> list[Measured]:
     clips = [measured_with("push", seed, value) for seed, value in enumerate([3.0, 11.0, 5.0, 2.0, nan])]
-    clips[1] = replace(clips[1], chained=replace(clips[1].chained, verdict="doubtful: <it> jumps"))
-    return [*clips, measured_with(HOSTILE, 9, 7.0, instruction=HOSTILE)]
+    clips.append(measured_with(HOSTILE, 9, 7.0, instruction=HOSTILE))
+    verdicts = ["good", "doubtful: <it> jumps", "", "", "", ""]
+    return [
+        replace(one, chained=replace(one.chained, verdict=verdict))
+        for one, verdict in zip(clips, verdicts, strict=True)
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +106,7 @@ def test_best_median_and_worst_are_those_of_rank(report: Element):
         "worst, rank 4 of 4: foreground PSNR 2.00",
     ]
     assert [one.text for one in push.all("dd")][::5] == ["push-1", "push-0", "push-3"]
-    assert [one.text for one in push.all("dd")][4::5] == ["doubtful: <it> jumps", "none", "none"]
+    assert [one.text for one in push.all("dd")][4::5] == ["doubtful: <it> jumps", "good", "none"]
 
 
 def test_what_was_not_measured_is_said(report: Element):
@@ -147,7 +151,7 @@ def test_every_clip_is_listed_with_or_without_a_rank(report: Element, measured: 
     rows = [row for row in section(report, "Every clip").all("tr") if row.all("td")]
     assert [row.all("td")[0].text for row in rows] == ["1", "1", "2", "3", "4", "–"]
     assert rows[1].all("th")[0].text == "push-1"
-    assert [row.all("td")[-1].text for row in rows] == ["–", "doubtful", "–", "–", "–", "–"]
+    assert [row.all("td")[-1].text for row in rows] == ["–", "doubtful", "–", "good", "–", "–"]
     curves = section(report, "Every clip").all("polyline")
     assert len(curves) == sum("psnr_foreground" in figures for figures in measured[0].figures.values())
     titles = [one.all("title")[0].text for one in section(report, "Every clip").all("g") if one.all("title")]
