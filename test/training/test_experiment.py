@@ -8,6 +8,7 @@ from mask2iv_ros.training.autoencoder import AutoencoderExperiment
 from mask2iv_ros.training.contact import RegionWeights
 from mask2iv_ros.training.experiment import Data, Experiment, Network, Optimiser, Perturbation, Trained, read_experiment
 from mask2iv_ros.training.reading import read_settings
+from mask2iv_ros.training.segmenter import SegmenterExperiment
 
 FOLDER = Path(__file__).parents[2] / "config" / "experiments"
 FILES = sorted(FOLDER.glob("*.yaml"))
@@ -15,13 +16,19 @@ FILES = sorted(FOLDER.glob("*.yaml"))
 
 def test_the_experiments_of_the_package_are_there():
     stages = {f"{kind}_stage{number}" for kind in ("paper", "lora", "default") for number in (1, 2)}
-    assert {path.stem for path in FILES} == stages | {"default_autoencoder", "text_stage1"}
+    assert {path.stem for path in FILES} == stages | {
+        "ablation_stage2",
+        "default_autoencoder",
+        "default_segmenter",
+        "text_stage1",
+    }
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_every_experiment_is_valid(path: Path):
-    if path.stem.endswith("autoencoder"):
-        read_settings(AutoencoderExperiment, path)
+    other = {"default_autoencoder": AutoencoderExperiment, "default_segmenter": SegmenterExperiment}
+    if kind := other.get(path.stem):
+        read_settings(kind, path)
     else:
         expected = {"1": "trajectory", "2": "video"}[path.stem[-1]]
         assert read_experiment(path).stage == expected
