@@ -15,7 +15,8 @@ from mask2iv_ros.errors import Refused
 from mask2iv_ros.evaluation.sheet import contact_sheet, describe_scores, rollout_strips, write_png
 from mask2iv_ros.evaluation.video import side_by_side, write_mp4
 from mask2iv_ros.export.writer import DatasetWriter
-from mask2iv_ros.generator.imagine import Imaginer, Progress
+from mask2iv_ros.generator.imagine import Imaginer
+from mask2iv_ros.generator.progress import Progress
 from mask2iv_ros.masks import Role, check_labels, move_mask
 from mask2iv_ros.scene import GOOD, Goal, Rollout, Scene, Trajectory, new_batch
 from mask2iv_ros.scoring.verdict import MAX_BEST_OF, BestOf

@@ -32,10 +32,8 @@ import torch
 from mask2iv_ros.errors import Refused
 from mask2iv_ros.export.exchange import clone, publish
 from mask2iv_ros.generator.autoencoder import Autoencoder
-from mask2iv_ros.generator.checkpoint_config import CheckpointConfig, StageConfig
+from mask2iv_ros.generator.checkpoint_config import CheckpointConfig, StageConfig, parse
 from mask2iv_ros.generator.parts import find, hash_part, load_part, load_tokenizer, save_part
-from mask2iv_ros.generator.sampler import Sampling
-from mask2iv_ros.generator.schedule import NoiseSchedule
 from mask2iv_ros.generator.stage import Stage
 from mask2iv_ros.scoring.verdict import Thresholds
 
@@ -185,7 +183,7 @@ def load(
     """
     folder = find(name)
     about = _read_config(folder)
-    config, parts = _parse(folder, about), about["parts"]
+    config, parts = parse(folder, about), about["parts"]
     for stage in stages:
         if stage not in config.stages or stage not in parts:
             have = ", ".join(config.stages) or "none"
@@ -233,7 +231,7 @@ def load(
 def read_config(name: str | Path) -> CheckpointConfig:
     """Return what a checkpoint makes, without loading it."""
     folder = find(name)
-    return _parse(folder, _read_config(folder))
+    return parse(folder, _read_config(folder))
 
 
 def _check_fit(
@@ -341,24 +339,3 @@ def _read_config(folder: Path) -> dict:
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise Refused(f"{folder / 'config.json'} does not describe a checkpoint ({error!r})") from error
     return about
-
-
-def _parse(folder: Path, about: dict) -> CheckpointConfig:
-    try:
-        stages = {
-            name: StageConfig(
-                NoiseSchedule(**told["schedule"]),
-                Sampling(**told["sampling"]),
-                tuple(told["conditions"]),
-                None if told["scale"] is None else tuple(told["scale"]),
-                told.get("masks", "both"),  # added within format 2
-            )
-            for name, told in about["stages"].items()
-        }
-        told = about.get("thresholds")  # added within format 2
-        thresholds = None if told is None else Thresholds(**told)
-        return CheckpointConfig(about["name"], about["frames"], tuple(about["size"]), about["fps"], stages, thresholds)
-    except Refused as refusal:
-        raise Refused(f"{folder / 'config.json'} cannot be used: {refusal}") from None
-    except (TypeError, KeyError, AttributeError, ValueError) as error:
-        raise Refused(f"{folder / 'config.json'} does not describe a checkpoint ({error!r})") from error

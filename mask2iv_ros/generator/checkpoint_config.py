@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import get_args
 
 import numpy as np
@@ -85,3 +86,29 @@ class CheckpointConfig:
             raise Refused(f"stages are {sorted(unknown)}; accepted are {', '.join(STAGES)}")
         if "trajectory" in self.stages and not self.stages["trajectory"].conditions:
             raise Refused(f"stage trajectory takes no condition; expected {' or '.join(CONDITIONS)}")
+
+
+def parse(folder: Path, about: dict) -> CheckpointConfig:
+    """Return what the config.json of a checkpoint's folder says, whose `about` is its content.
+
+    Raises:
+        Refused: it does not describe a checkpoint, or one that cannot be used.
+    """
+    try:
+        stages = {
+            name: StageConfig(
+                NoiseSchedule(**told["schedule"]),
+                Sampling(**told["sampling"]),
+                tuple(told["conditions"]),
+                None if told["scale"] is None else tuple(told["scale"]),
+                told.get("masks", "both"),  # added within format 2
+            )
+            for name, told in about["stages"].items()
+        }
+        told = about.get("thresholds")  # added within format 2
+        thresholds = None if told is None else Thresholds(**told)
+        return CheckpointConfig(about["name"], about["frames"], tuple(about["size"]), about["fps"], stages, thresholds)
+    except Refused as refusal:
+        raise Refused(f"{folder / 'config.json'} cannot be used: {refusal}") from None
+    except (TypeError, KeyError, AttributeError, ValueError) as error:
+        raise Refused(f"{folder / 'config.json'} does not describe a checkpoint ({error!r})") from error

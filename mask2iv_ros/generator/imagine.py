@@ -5,9 +5,9 @@ from __future__ import annotations
 import ctypes
 import gc
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -22,6 +22,7 @@ from mask2iv_ros.generator.coding import Coder, SceneCode
 from mask2iv_ros.generator.conditioning import goal_slots, without_masks
 from mask2iv_ros.generator.framing import Framing, frame_scene
 from mask2iv_ros.generator.parts import dtype_named
+from mask2iv_ros.generator.progress import OnStep, Progress
 from mask2iv_ros.generator.runtime import Halving, compiled, enough_memory, offloaded
 from mask2iv_ros.generator.sampler import Sampling
 from mask2iv_ros.generator.stage import OnEstimate
@@ -32,30 +33,6 @@ from mask2iv_ros.scoring.segmenter import find_roles
 from mask2iv_ros.scoring.verdict import Thresholds, judge
 
 MAX_SEED = 2**63 - 1
-
-
-class Cancelled(Exception):
-    """Raised by an `on_step` callback to end an imagination at once."""
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far an imagination is.
-
-    Attributes:
-        stage: which stage runs.
-        step: denoising steps of it that are done.
-        steps: denoising steps that it takes.
-        preview: the present estimate of the middle frame of the first rollout, RGB; only on some steps.
-    """
-
-    stage: Literal["trajectory", "video"]
-    step: int
-    steps: int
-    preview: UInt8[np.ndarray, "h w 3"] | None = None
-
-
-OnStep = Callable[[Progress], None]
 
 
 class Imaginer:

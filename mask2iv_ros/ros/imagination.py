@@ -16,7 +16,8 @@ from mask2iv_ros.scene import Goal, Rollout, Scene, Trajectory, new_batch
 from mask2iv_ros.scoring.verdict import MAX_BEST_OF, BestOf
 
 if TYPE_CHECKING:
-    from mask2iv_ros.generator.imagine import Imaginer, Progress
+    from mask2iv_ros.generator.imagine import Imaginer
+    from mask2iv_ros.generator.progress import Progress
 
 MAX_ROLLOUTS = 64
 MAX_SEED = 2**31 - 1

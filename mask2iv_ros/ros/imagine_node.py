@@ -258,7 +258,7 @@ class ImagineNode(LifecycleNodeMixin, Node):
 
     def imagine(self, job: Imagining, make_order: Callable[[], Order]) -> None:
         """Carry out a job's order, in the desk's thread."""
-        from mask2iv_ros.generator.imagine import Cancelled
+        from mask2iv_ros.generator.progress import Cancelled
 
         begun = time.monotonic()
         with self._diagnostics.guard("imagination", partial(setattr, job, "message")):

@@ -18,7 +18,7 @@ from mask2iv_ros.ros.jobs import Job
 from mask2iv_ros.scene import Rollout, Trajectory
 
 if TYPE_CHECKING:
-    from mask2iv_ros.generator.imagine import Progress
+    from mask2iv_ros.generator.progress import Progress
     from mask2iv_ros.ros.imagine_node import ImagineNode
 
 
@@ -47,7 +47,7 @@ class Imagining(Job):
 
     def on_step(self, progress: Progress, rollout: int, rollouts: int, eta: float) -> None:
         """Stop if asked to; else tell the client, the topic and diagnostics how far it is."""
-        from mask2iv_ros.generator.imagine import Cancelled
+        from mask2iv_ros.generator.progress import Cancelled
 
         if self.why_stop():
             raise Cancelled

@@ -125,15 +125,8 @@ class Trainer:
         begin = self._resume()
         curves = Curves(self._folder, begin) if main else None
         steps = range(begin, asked.steps)
-        bar = tqdm(
-            steps,
-            initial=begin,
-            total=asked.steps,
-            desc=experiment.stage,
-            unit="step",
-            mininterval=1,
-            disable=not (progress and main),
-        )
+        hidden = not (progress and main)
+        bar = tqdm(steps, experiment.stage, asked.steps, unit="step", mininterval=1, initial=begin, disable=hidden)
         recent: list[float] = []
         self._stage.train()
         for step, windows in zip(bar, self._loader(steps), strict=True):

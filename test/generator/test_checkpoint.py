@@ -14,12 +14,10 @@ from mask2iv_ros.errors import Refused
 from mask2iv_ros.generator.checkpoint import (
     CheckpointConfig,
     StageConfig,
-    add_segmenter,
     add_stage,
     derive,
     load,
     read_config,
-    set_thresholds,
 )
 from mask2iv_ros.generator.parts import hash_part
 from mask2iv_ros.generator.sampler import Sampling
@@ -27,8 +25,6 @@ from mask2iv_ros.generator.schedule import NoiseSchedule
 from mask2iv_ros.generator.space_time import SpaceTimeUNet
 from mask2iv_ros.generator.stage import Stage
 from mask2iv_ros.generator.tiny import SMALL_SCHEDULE, write_tiny_checkpoint
-from mask2iv_ros.scoring.segmenter import Segmenter
-from mask2iv_ros.scoring.verdict import Thresholds
 
 CPU = torch.device("cpu")
 WEIGHTS = "diffusion_pytorch_model.safetensors"
@@ -296,68 +292,3 @@ def test_code_beside_a_tokenizer_does_not_run(tmp_path: Path):
     with pytest.raises(Refused, match="tokenizer cannot be loaded as a tokenizer"):
         load(folder, CPU)
     assert not (tmp_path / "ran").exists()
-
-
-def small_segmenter(*widths: int) -> Segmenter:
-    torch.manual_seed(3)
-    return Segmenter(widths=widths or (8, 16), head_width=8)
-
-
-def test_a_segmenter_is_loaded_beside_the_video_stage(tiny: Path, copy: Path):
-    assert load(tiny, CPU).segmenter is None
-    segmenter = small_segmenter()
-    add_segmenter(copy, segmenter, torch.float16)
-    loaded = load(copy, CPU)
-    assert not loaded.segmenter.training
-    for one, other in zip(segmenter.state_dict().values(), loaded.segmenter.state_dict().values(), strict=True):
-        torch.testing.assert_close(one, other, rtol=2**-11, atol=2**-25)
-    assert load(copy, CPU, stages=("trajectory",)).segmenter is None
-    assert load(copy, CPU).sha256 != load(tiny, CPU).sha256
-
-
-def test_a_derived_checkpoint_has_no_segmenter_of_another_dataset(copy: Path, tmp_path: Path):
-    add_segmenter(copy, small_segmenter(), torch.float16)
-    derive(tmp_path / "mine", copy, replace(read_config(copy), stages={}))
-    assert not (tmp_path / "mine" / "segmenter").exists()
-
-
-def test_a_segmenter_that_does_not_fit_is_refused(copy: Path):
-    add_segmenter(copy, small_segmenter(8, 8, 8, 8, 8), torch.float16)
-    with pytest.raises(Refused, match=r"size \(32, 48\) cannot be segmented by .*; expected multiples of 32"):
-        load(copy, CPU)
-    add_segmenter(copy, small_segmenter(), torch.float16)
-    shutil.rmtree(copy / "segmenter")
-    shutil.copytree(copy / "video", copy / "segmenter")
-    rewrite_hash(copy, "segmenter")
-    edit(copy, lambda about: about["parts"]["segmenter"].update({"class": "SpaceTimeUNet"}))
-    with pytest.raises(Refused, match="segmenter is a 'SpaceTimeUNet'; expected a 'Segmenter'"):
-        load(copy, CPU)
-
-
-def test_thresholds_come_back_and_go_when_what_they_were_calibrated_for_changes(copy: Path):
-    assert read_config(copy).thresholds is None
-    thresholds = Thresholds(0.4, 0.6, 0.7, 0.9)
-    for change in (
-        lambda: add_stage(copy, "video", *small_stage(), torch.float16),
-        lambda: add_segmenter(copy, small_segmenter(), torch.float16),
-    ):
-        set_thresholds(copy, thresholds, load(copy, CPU).sha256)
-        assert load(copy, CPU).config.thresholds == thresholds
-        change()
-        assert read_config(copy).thresholds is None
-
-
-def test_thresholds_for_what_a_checkpoint_no_longer_is_are_refused(copy: Path):
-    before = load(copy, CPU).sha256
-    add_stage(copy, "video", *small_stage(), torch.float16)
-    with pytest.raises(Refused, match=rf"the thresholds are for {before[:8]}; calibrate it again"):
-        set_thresholds(copy, Thresholds(), before)
-    assert read_config(copy).thresholds is None
-    assert sorted(path.name for path in copy.parent.iterdir()) == [".copy.lock", "copy"]
-
-
-@pytest.mark.parametrize("told", [{"goal_iou": 2}, {"goal_iou": "x"}, {"joy": 1}, [1], "high", 3])
-def test_altered_thresholds_are_refused(copy: Path, told: object):
-    edit(copy, lambda about: about.update(thresholds=told))
-    with pytest.raises(Refused, match=r"config.json (cannot be used|does not describe a checkpoint)"):
-        load(copy, CPU)

@@ -10,7 +10,8 @@ import torch
 
 from mask2iv_ros.errors import Refused
 from mask2iv_ros.generator.checkpoint import add_stage, load, read_config, set_thresholds
-from mask2iv_ros.generator.imagine import MAX_SEED, Cancelled, Imaginer, Progress
+from mask2iv_ros.generator.imagine import MAX_SEED, Imaginer
+from mask2iv_ros.generator.progress import Cancelled, Progress
 from mask2iv_ros.generator.tiny import write_tiny_checkpoint
 from mask2iv_ros.scene import Goal, Rollout, Scene, Trajectory
 from mask2iv_ros.scoring.scores import SCORES, agreement

@@ -46,7 +46,7 @@ class Recorder:
         self.patience = patience
 
     def on_step(self, progress, rollout, rollouts, eta):
-        from mask2iv_ros.generator.imagine import Cancelled
+        from mask2iv_ros.generator.progress import Cancelled
 
         self.steps.append((progress.stage, progress.step, rollout, eta))
         if len(self.steps) >= self.patience:
@@ -107,7 +107,7 @@ def test_the_best_of_some_is_given_and_all_are_counted(imaginer, asked):
 
 
 def test_what_is_done_stays_when_an_order_is_stopped(imaginer, asked):
-    from mask2iv_ros.generator.imagine import Cancelled
+    from mask2iv_ros.generator.progress import Cancelled
 
     listener, outcome = Recorder(patience=6), Outcome()
     with pytest.raises(Cancelled):
