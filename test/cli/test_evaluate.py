@@ -58,6 +58,8 @@ def test_splits_that_are_not_held_out_or_not_there_are_refused(
     assert "has no test clips" in capsys.readouterr().err
     assert main([*command, "unseen_tasks", "--per-task", "0"]) == 2
     assert "--per-task is 0; expected at least 1 clip" in capsys.readouterr().err
+    assert main([*command, "unseen_tasks", "--random", "-1"]) == 2
+    assert "--random is -1; expected 0 or more rollouts" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main([*command, "train"])
     assert "invalid choice: 'train'" in capsys.readouterr().err
