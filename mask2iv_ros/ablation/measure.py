@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Float64, UInt8
+from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from mask2iv_ros.ablation.compare import Row
@@ -204,14 +205,16 @@ def _write(
     folder: Path, key: str, figures: Mapping[str, list], tensors: Mapping[str, Mapping[str, list[np.ndarray]]]
 ) -> None:
     """Write what was measured; figures.json last, which says that the rest is there."""
-    for name, lists in tensors.items():
-        arrays = {key: np.stack(values) for key, values in lists.items() if values}
-        part = folder / f"{name}.part"
-        save_file(arrays, part)
-        os.replace(part, folder / name)
-    part = folder / "figures.json.part"
-    part.write_text(json.dumps({"key": key, "figures": figures}, allow_nan=False) + "\n")
-    os.replace(part, folder / "figures.json")
+    try:
+        for name, lists in tensors.items():
+            part = folder / f"{name}.part"
+            save_file({what: np.stack(values) for what, values in lists.items() if values}, part)
+            os.replace(part, folder / name)
+        part = folder / "figures.json.part"
+        part.write_text(json.dumps({"key": key, "figures": figures}, allow_nan=False) + "\n")
+        os.replace(part, folder / "figures.json")
+    except (OSError, SafetensorError) as error:
+        raise Refused(f"{folder} cannot be written ({error}); expected a folder with room") from error
 
 
 def _row(runs: Sequence[Run]) -> Row:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from math import isnan
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from mask2iv_ros.ablation.resample import Interval
 from mask2iv_ros.ablation.variants import VARIANTS, Step
 from mask2iv_ros.errors import Refused
 from mask2iv_ros.evaluation.figures import figure_named, in_order
-from mask2iv_ros.evaluation.html import Cell, Row, Section, facts, page, paragraph, picture, table, write_value
+from mask2iv_ros.evaluation.html import Cell, Column, Row, Section, facts, page, paragraph, picture, table, write_value
 from mask2iv_ros.evaluation.plots import interval_bars
 from mask2iv_ros.evaluation.sheet import Strip, contact_sheet, write_png
 
@@ -106,7 +107,8 @@ def in_words(plan: Ablation, results: Results, comparison: Comparison) -> str:
     for step, compared in comparison.steps.items():
         lines.append(f"  {step.part} ({step.before} -> {step.after})")
         for key in (key for key in figures if key in compared):
-            lines.append(f"    {key:16s} {_words(key, compared[key].ours)}{_beside_paper(key, compared[key])}")
+            told = " ".join(write_value(compared[key].ours, _difference(key).digits)).strip()
+            lines.append(f"    {key:16s} {told}{_beside_paper(key, compared[key])}")
     for figure, order in comparison.orders.items():
         lines.append(f"order by {figure}, best first: {', '.join(order.ours)}")
         lines.append(f"  the paper's: {', '.join(order.paper)}; Kendall's tau {order.tau:.2f}")
@@ -181,11 +183,17 @@ def _steps(comparison: Comparison) -> Iterator[Markup]:
         for step, compared in comparison.steps.items()
     ]
     if rows:
-        yield table([figure_named(key).column for key in names], rows, "part", mark_best=False)
+        yield table([_difference(key) for key in names], rows, "part", mark_best=False)
     decided = [(step, key, one) for step, row in comparison.steps.items() for key, one in row.items() if one.verdict]
     for verdict in ("agrees", "disagrees", "undecided"):
         found = [_place(step, key) for step, key, one in decided if one.verdict == verdict]
         yield paragraph(f"{verdict.capitalize()} with the paper: {'; '.join(found) or 'nothing'}.")
+
+
+def _difference(key: str) -> Column:
+    """Return what a difference of two rows is: smaller than either figure, so with a digit more."""
+    column = figure_named(key).column
+    return replace(column, digits=column.digits + 1)
 
 
 def _place(step: Step, key: str) -> str:
@@ -195,14 +203,14 @@ def _place(step: Step, key: str) -> str:
 def _cell(key: str, one: Compared | None) -> Cell:
     if one is None:
         return Cell("not measured")
-    _, span = write_value(one.ours, figure_named(key).column.digits)
+    _, span = write_value(one.ours, _difference(key).digits)
     return Cell(one.ours, f"{span}{_beside_paper(key, one, chr(10))}".strip(), _TONES[one.verdict])
 
 
 def _beside_paper(key: str, one: Compared, gap: str = "  ") -> str:
     if one.paper is None:
         return ""
-    told = write_value(one.paper, max(figure_named(key).column.digits, 3))[0]
+    told = write_value(one.paper, _difference(key).digits)[0]
     return f"{gap}paper {told}{': ' + one.verdict if one.verdict else ''}"
 
 
@@ -217,7 +225,7 @@ def _to_full(plan: Ablation, comparison: Comparison) -> Iterator[Markup]:
         if name in comparison.to_full
     ]
     yield paragraph("Green where the row is better than the full one, red where it is worse.")
-    yield table([figure_named(key).column for key in names], rows, "row", mark_best=False)
+    yield table([_difference(key) for key in names], rows, "row", mark_best=False)
 
 
 def _toned(key: str, value: Interval | None) -> Cell:

@@ -27,7 +27,8 @@ def train_runs(plan: Ablation, workers: Workers) -> None:
     The datasets' latents are encoded first, here, as workers would all encode the same.
 
     Raises:
-        Refused: a run was begun with other settings, base or data, or see `train_stage`.
+        Refused: a run was begun with other settings, base or data, a folder cannot be written to, or see
+            `train_stage`.
     """
     origin = _encoded(plan)
     for run in plan.runs:
@@ -61,10 +62,13 @@ def _check(run: Run, origin: Mapping[str, str]) -> None:
     """Let a run go on only with what it began with; write that down for one that has not begun."""
     path, asked = run.folder / "run.json", run.experiment.as_dict()
     if not path.exists():
-        run.folder.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(".part")
-        part.write_text(json.dumps({"experiment": asked, "origin": origin}, indent=1) + "\n")
-        os.replace(part, path)
+        try:
+            run.folder.mkdir(parents=True, exist_ok=True)
+            part = path.with_suffix(".part")
+            part.write_text(json.dumps({"experiment": asked, "origin": origin}, indent=1) + "\n")
+            os.replace(part, path)
+        except OSError as error:
+            raise Refused(f"{run.folder} cannot be written ({error.strerror}); expected a folder with room") from error
         return
     try:
         found = json.loads(path.read_text())

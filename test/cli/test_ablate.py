@@ -131,6 +131,9 @@ def test_an_ablation_goes_on_where_a_worker_was_killed_and_a_finished_one_only_r
     assert main(command(folder, "--steps", "41")) == 2
     assert "optimiser.steps was 24 and is 41" in capsys.readouterr().err
     assert written(out) == before
+    (out / "full" / "seed-0" / "run.json").write_text("{}")
+    assert main(command(folder)) == 2
+    assert "run.json does not describe a run (KeyError('experiment')); remove" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -144,9 +147,10 @@ def test_an_ablation_goes_on_where_a_worker_was_killed_and_a_finished_one_only_r
         (("--config", "default_stage1"), "experiment is of stage trajectory"),
         (("--data", "nowhere"), "nowhere/train"),
         (("--base", "nowhere"), "checkpoint 'nowhere' has no config.json"),
+        (("--out", "/dev/null/out"), "/dev/null/out/interactor/seed-0 cannot be written (Not a directory)"),
     ],
 )
-def test_what_cannot_be_ablated_is_refused_in_one_line(
+def test_what_cannot_be_ablated_is_refused_in_one_sentence(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture, change: tuple[str, str], words: str
 ):
     out = ("--out", str(tmp_path / "out"))
@@ -154,8 +158,8 @@ def test_what_cannot_be_ablated_is_refused_in_one_line(
     if change[0] == "--config":
         arguments = [one for one in arguments if one not in ("--set", *SMALL)]
     assert main(arguments) == 2
-    lines = capsys.readouterr().err.strip().splitlines()
-    assert len(lines) == 1
-    assert lines[0].startswith("mask2iv ablate: ")
-    assert words in lines[0]
+    *bars, line = capsys.readouterr().err.strip().splitlines()
+    assert all(bar.startswith("encoding") for bar in bars)
+    assert line.startswith("mask2iv ablate: ")
+    assert words in line
     assert not (tmp_path / "out").exists()
