@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from accelerate import Accelerator
 
+from mask2iv_ros.data.clips import require_training_clips
 from mask2iv_ros.data.labelled import LabelledDataset
 from mask2iv_ros.errors import Refused
 from mask2iv_ros.generator import checkpoint as checkpoints
@@ -61,9 +62,10 @@ def train_stage(
         on_step: told the steps done, in place of a progress bar; what it raises ends the training.
 
     Raises:
-        Refused: dataset, base, experiment, `out` and `work` do not fit together, memory is too small, or the
-            training diverged.
+        Refused: dataset, base, experiment, `out` and `work` do not fit together, the dataset has clips that are held
+            out of training, memory is too small, or the training diverged.
     """
+    require_training_clips(data)
     accelerator = accelerator_for(experiment, device)
     with enough_memory(experiment, accelerator.device):
         source = source_of(experiment, checkpoints.read_config(base))
