@@ -208,7 +208,8 @@ def _write(
     try:
         for name, lists in tensors.items():
             part = folder / f"{name}.part"
-            save_file({what: np.stack(values) for what, values in lists.items() if values}, part)
+            # safetensors writes memory as it lies, and a decoded video's axes do not lie in their order.
+            save_file({what: np.ascontiguousarray(np.stack(one)) for what, one in lists.items() if one}, part)
             os.replace(part, folder / name)
         part = folder / "figures.json.part"
         part.write_text(json.dumps({"key": key, "figures": figures}, allow_nan=False) + "\n")

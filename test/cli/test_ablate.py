@@ -8,15 +8,21 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
+import torch
+from safetensors.numpy import load_file
 
+from mask2iv_ros.ablation.measure import held_out_clips, imagine
 from mask2iv_ros.cli.main import main
 from mask2iv_ros.data.clips import write_clips
 from mask2iv_ros.data.splits import SPLITS
 from mask2iv_ros.data.tiny import tiny_clip
 from mask2iv_ros.evaluation import weights
+from mask2iv_ros.evaluation.metrics import psnr
 from mask2iv_ros.generator import checkpoint as checkpoints
+from mask2iv_ros.generator.coding import Coder
 from mask2iv_ros.generator.tiny import write_tiny_checkpoint
 
 SIZE, FRAMES, STEPS = (32, 48), 9, 24
@@ -119,6 +125,16 @@ def test_an_ablation_goes_on_where_a_worker_was_killed_and_a_finished_one_only_r
         name: checkpoints.read_config(out / name / "seed-0" / "checkpoint").stages["video"] for name in told["figures"]
     }
     assert {name: one.masks for name, one in about.items()} == {"interactor": "interactor", "full": "both"}
+
+    run = out / "full" / "seed-0"
+    checkpoint = checkpoints.load(run / "checkpoint", torch.device("cpu"), stages=("video",))
+    clip = held_out_clips(folder / "data", None, SIZE)[0]
+    made = imagine(checkpoint, Coder(checkpoint, torch.device("cpu")), clip, 0, 0, torch.device("cpu"))
+    shown = load_file(run / "shown.safetensors")["videos"]
+    assert np.abs(shown[0].astype(int) - made).max() <= 1
+    assert json.loads((run / "figures.json").read_text())["figures"]["psnr"][0] == pytest.approx(
+        psnr(shown[0][1:], clip.video[1:]), abs=1e-3
+    )
 
     before = written(out)
     assert main(command(folder)) == 0
