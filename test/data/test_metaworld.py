@@ -2,6 +2,7 @@ import multiprocessing
 import os
 import shutil
 import signal
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tqdm import tqdm
 
 from mask2iv_ros.data import metaworld
 from mask2iv_ros.data.clips import load_clips, write_clips
@@ -127,6 +129,8 @@ def test_a_killed_build_goes_on_and_loses_and_doubles_nothing(tmp_path: Path, mo
 
 def _build_quietly(wanted: MetaWorldClips) -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    # A fork shares tqdm's lock with the test; killed while it holds it, it would take it along.
+    tqdm.set_lock(threading.RLock())
     build(wanted)
 
 
