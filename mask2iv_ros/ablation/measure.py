@@ -120,7 +120,7 @@ def imagine(
         return torch.randn(masks.shape, generator=generator).to(device)
 
     condition = coder.condition(code, masks, [""], code.image)
-    latent = stage.sample(code.first, condition, noise(), about.sampling, step_noise=noise)
+    latent = stage.sample(code.first.unsqueeze(2), condition, noise(), about.sampling, step_noise=noise)
     return coder.decode(latent)[0]
 
 

@@ -15,7 +15,6 @@ from mask2iv_ros.evaluation.baselines import linear_translation, repeat_first
 from mask2iv_ros.evaluation.metrics import Row, frame_figures, interval, mask_figures, regions
 from mask2iv_ros.evaluation.nearest import NearestClip
 from mask2iv_ros.evaluation.networks import Networks
-from mask2iv_ros.evaluation.paste import paste_and_move
 from mask2iv_ros.evaluation.video_distance import Distances, video_distances
 from mask2iv_ros.generator.imagine import Imaginer
 from mask2iv_ros.scene import Goal, Rollout, Scene, Trajectory
@@ -77,7 +76,7 @@ def measure(
             "repeat first frame": still.video,
             "nearest training clip, by true masks": by_trajectory.video,
             "nearest training clip, by goal": by_goal.video,
-            "paste and move, by true masks": paste_and_move(clip),
+            "paste and move, by true masks": paste_and_move(clip.video[0], clip.labels),
         }
         labels = {
             "stage 1": chained.trajectory.labels,

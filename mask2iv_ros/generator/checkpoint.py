@@ -238,7 +238,7 @@ def _check_fit(
     where: Path, config: CheckpointConfig, told: StageConfig, denoiser: ModelMixin, autoencoder: Autoencoder, stage: str
 ) -> None:
     channels = autoencoder.channels
-    wanted = channels * (2 if stage == "base" else 3)
+    wanted = channels * (2 if stage == "base" else 3 if told.origin == "first" else 4)
     found = denoiser.config.in_channels, denoiser.config.out_channels
     scales = channels if told.scale is None else len(told.scale)
     if found != (wanted, channels) or scales != channels:

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mask2iv_ros.errors import Refused
-from mask2iv_ros.generator.conditioning import Masks
+from mask2iv_ros.generator.conditioning import Masks, Origin
 from mask2iv_ros.generator.sampler import Sampling
 from mask2iv_ros.generator.schedule import NoiseSchedule
 from mask2iv_ros.scoring.verdict import Thresholds
@@ -32,6 +32,7 @@ class StageConfig:
         conditions: what a goal may be for stage 1, "mask" (PT-Gen), "text" (TT-Gen) or both.
         scale: see `Stage`; None: latents themselves are denoised.
         masks: what stage 2 is told of a trajectory; less than both where that was trained for comparison.
+        origin: what the change is measured from.
     """
 
     schedule: NoiseSchedule
@@ -39,6 +40,7 @@ class StageConfig:
     conditions: tuple[str, ...] = ()
     scale: tuple[float, ...] | None = None
     masks: Masks = "both"
+    origin: Origin = "first"
 
     def __post_init__(self) -> None:
         if set(self.conditions) - set(CONDITIONS):
@@ -47,6 +49,10 @@ class StageConfig:
             raise Refused(f"scale is {self.scale}; expected positive numbers")
         if self.masks not in get_args(Masks):
             raise Refused(f"masks is {self.masks!r}; accepted are {', '.join(get_args(Masks))}")
+        if self.origin not in get_args(Origin):
+            raise Refused(f"origin is {self.origin!r}; accepted are {', '.join(get_args(Origin))}")
+        if self.origin == "pasted" and (self.scale is None or self.conditions or self.masks != "both"):
+            raise Refused("origin is 'pasted'; expected it of a stage 2 that is told both masks and has a scale")
 
     def scale_tensor(self) -> Float[Tensor, "c"] | None:
         """Return the scale as `Stage` takes it."""
@@ -102,6 +108,7 @@ def parse(folder: Path, about: dict) -> CheckpointConfig:
                 tuple(told["conditions"]),
                 None if told["scale"] is None else tuple(told["scale"]),
                 told.get("masks", "both"),  # added within format 2
+                told.get("origin", "first"),  # added within format 2
             )
             for name, told in about["stages"].items()
         }

@@ -13,6 +13,7 @@ from torch import Tensor
 from mask2iv_ros.generator.autoencoder import decode_video, encode_video, to_bytes, to_unit
 from mask2iv_ros.generator.checkpoint import Checkpoint
 from mask2iv_ros.generator.conditioning import Condition, Masks, beside_first_frame, told_labels
+from mask2iv_ros.generator.paste import paste_and_move
 from mask2iv_ros.masks import Role, encode_colours
 from mask2iv_ros.scene import Goal, Scene
 
@@ -70,18 +71,23 @@ class Coder:
         latent = self.encode(encode_colours(told_labels(labels, masks)))
         return torch.zeros_like(latent) if masks == "none" else latent
 
+    def pasted(self, code: SceneCode, labels: UInt8[np.ndarray, "t h w"]) -> Float[Tensor, "1 c t h w"]:
+        """Return the latents of the scene with its pixels pasted along a trajectory (`Origin`)."""
+        return self.encode(paste_and_move(code.scene.image, labels))
+
     def condition(
         self,
         code: SceneCode,
         masks: Float[Tensor, "b c t h w"],
         texts: Sequence[str],
         image: Float[Tensor, "1 n d"] | None,
+        pasted: Float[Tensor, "b c t h w"] | None = None,
     ) -> Condition:
         """Return a stage's condition for a batch of rollouts of one scene."""
         batch = len(masks)
         first = code.first.expand(batch, -1, -1, -1)
         return Condition(
-            beside=beside_first_frame(first, masks),
+            beside=beside_first_frame(first, masks, pasted),
             text=self._text_tokens(texts),
             image=None if image is None else image.expand(batch, -1, -1),
             fps=torch.full((batch,), self._fps, device=self._device),

@@ -2,7 +2,7 @@
 
 Both stages see the same kind of thing, [noisy latent | first frame | mask latents], which is
 12 channels on the base model's 4-channel latents (method, stages 1 and 2). They differ in
-what the mask latents hold.
+what the mask latents hold. A stage 2 whose origin is pasted (`Origin`) sees that video's latents after them.
 """
 
 from __future__ import annotations
@@ -20,6 +20,11 @@ from mask2iv_ros.masks import Role
 
 # Of a trajectory, what stage 2 is told: nothing (image to video), the interactor's mask alone, or all of it.
 Masks = Literal["none", "interactor", "both"]
+
+# What the change is measured from that a stage denoises: the first frame, or, for stage 2, the first frame with the
+# pixels of arm and object pasted where the trajectory shows them (`paste`). Ours, not the paper's: a small network
+# then mends what pasting gets wrong and need not carry textures over the image.
+Origin = Literal["first", "pasted"]
 
 
 @dataclass(frozen=True)
@@ -91,7 +96,16 @@ def told_labels(labels: UInt8[np.ndarray, "t h w"], masks: Masks) -> UInt8[np.nd
 
 
 def beside_first_frame(
-    first: Float[Tensor, "b c h w"], masks: Float[Tensor, "b c t h w"]
+    first: Float[Tensor, "b c h w"],
+    masks: Float[Tensor, "b c t h w"],
+    pasted: Float[Tensor, "b c t h w"] | None = None,
 ) -> Float[Tensor, "b k t h w"]:
-    """Return the channels beside the noisy latent: the first frame's latent in every frame, and the mask latents."""
-    return torch.cat([first.unsqueeze(2).expand_as(masks), masks], dim=1)
+    """Return the channels beside the noisy latent.
+
+    Args:
+        first: the first frame's latent, which is given in every frame.
+        masks: mask latents.
+        pasted: latents of the pasted video, for a stage whose origin it is.
+    """
+    parts = [first.unsqueeze(2).expand_as(masks), masks]
+    return torch.cat(parts if pasted is None else [*parts, pasted], dim=1)

@@ -191,9 +191,12 @@ class Imaginer:
                 followed = [self._fit(trajectory, framing) for trajectory in trajectories]
             coder = self._ready()
             code = coder.scene(shown)
-            told = self._checkpoint.config.stages["video"].masks
-            masks = torch.cat([coder.trajectory(one.labels, told) for one in followed])
-            videos = self._sample("video", code, code.first, masks, [""] * len(goals), seeds, on_step)
+            about = self._checkpoint.config.stages["video"]
+            masks = torch.cat([coder.trajectory(one.labels, about.masks) for one in followed])
+            pasted = None
+            if about.origin == "pasted":
+                pasted = torch.cat([coder.pasted(code, one.labels) for one in followed])
+            videos = self._sample("video", code, masks, [""] * len(goals), seeds, on_step, pasted)
             scores = [self._score(shown, *one) for one in zip(framed_goals, followed, videos, strict=True)]
         return [
             Rollout(
@@ -249,7 +252,7 @@ class Imaginer:
         code = coder.scene(scene)
         slots = torch.cat([goal_slots(code.initial, coder.goal(goal), self.frames) for goal in goals])
         texts = [goal.instruction if goal.mask is None else "" for goal in goals]
-        sampled = self._sample("trajectory", code, code.initial, slots, texts, seeds, on_step)
+        sampled = self._sample("trajectory", code, slots, texts, seeds, on_step)
         labels = [decode_colours(one) for one in sampled]
         for one in labels:
             one[0] = scene.labels
@@ -259,11 +262,11 @@ class Imaginer:
         self,
         name: Literal["trajectory", "video"],
         code: SceneCode,
-        origin: Float[Tensor, "1 c h w"],
         masks: Float[Tensor, "b c t h w"],
         texts: Sequence[str],
         seeds: Sequence[int],
         on_step: OnStep | None,
+        pasted: Float[Tensor, "b c t h w"] | None = None,
     ) -> UInt8[np.ndarray, "b t h w 3"]:
         """Sample a stage and decode."""
         for seed in seeds:
@@ -271,22 +274,25 @@ class Imaginer:
                 raise Refused(f"seed is {seed}; expected 0 to {MAX_SEED}")
         stage, sampling, coder = self._checkpoint.stages[name], self._sampling[name], self._ready()
         silence = [""] * len(masks)
-        condition = coder.condition(code, masks, texts, code.image)
+        condition = coder.condition(code, masks, texts, code.image, pasted)
         nothing = picture = None
         if sampling.guided:
-            nothing = coder.condition(code, without_masks(masks, name), silence, code.no_image)
+            nothing = coder.condition(code, without_masks(masks, name), silence, code.no_image, pasted)
         if sampling.image_guidance is not None:
-            picture = coder.condition(code, masks, silence, code.image)
+            picture = coder.condition(code, masks, silence, code.image, pasted)
         # Drawn on the CPU and each from its own seed, so that a seed means the same noise on every device
         # and beside any others.
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-        shape = (origin.shape[1], self.frames, *origin.shape[2:])
+        origin = pasted
+        if origin is None:
+            first = code.initial if name == "trajectory" else code.first
+            origin = first.unsqueeze(2).expand(len(masks), -1, -1, -1, -1)
 
         def noise(_: int = 0) -> Float[Tensor, "b c t h w"]:
-            return torch.stack([torch.randn(shape, generator=one) for one in generators]).to(self._device)
+            return torch.stack([torch.randn(masks.shape[1:], generator=one) for one in generators]).to(self._device)
 
         latent = stage.sample(
-            origin.expand(len(masks), -1, -1, -1).float(),
+            origin.float(),
             condition,
             noise(),
             sampling,

@@ -31,9 +31,9 @@ class Stage(nn.Module):
         projector: turns the image encoder's tokens into those that the denoiser takes; it is
             trained with the denoiser, as the base model's Resampler is.
         scale: None to denoise latents as they are, as the base model does. Otherwise the root mean
-            square per channel of z - z_first over the training set: the change since the first
-            frame, in these units, is then denoised. Most of a video does not move, and a small
-            network need not copy what it already has.
+            square per channel of z - z_origin over the training set: the change since the origin,
+            in these units, is then denoised. Most of a video does not move, and a small network
+            need not copy what it already has.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class Stage(nn.Module):
     def forward(
         self,
         video: Float[Tensor, "b c t h w"],
-        origin: Float[Tensor, "b c h w"],
+        origin: Float[Tensor, "b c #t h w"],
         condition: Condition,
         weight: Float[Tensor, "b #1 t h w"],
         generator: torch.Generator,
@@ -61,7 +61,7 @@ class Stage(nn.Module):
 
         Args:
             video: clean latents.
-            origin: the first frame's latent, which is given.
+            origin: latents that the change is measured from: the first frame's, or one a frame.
             condition: as the image encoder left it.
             weight: of every position's error, on the latent grid: lambda inside the contact map,
                 1 elsewhere (method, stage 2).
@@ -85,7 +85,7 @@ class Stage(nn.Module):
     @torch.inference_mode()
     def sample(
         self,
-        origin: Float[Tensor, "b c h w"],
+        origin: Float[Tensor, "b c #t h w"],
         condition: Condition,
         noise: Float[Tensor, "b c t h w"],
         sampling: Sampling,
@@ -99,7 +99,7 @@ class Stage(nn.Module):
         """Return sampled latents.
 
         Args:
-            origin: the first frame's latent.
+            origin: see `forward`.
             condition: as the image encoder left it.
             noise: standard normal; decides the sample.
             sampling: method, steps and guidance.
@@ -128,7 +128,7 @@ class Stage(nn.Module):
         return self.denoiser(noisy.to(dtype), timestep, condition.to(noisy.device, dtype)).float()
 
     def _normalised(self, video: Tensor, origin: Tensor) -> Tensor:
-        return video if self.scale is None else (video - origin.unsqueeze(2)) / self.scale[:, None, None, None]
+        return video if self.scale is None else (video - origin) / self.scale[:, None, None, None]
 
     def _restored(self, latent: Tensor, origin: Tensor) -> Tensor:
-        return latent if self.scale is None else origin.unsqueeze(2) + self.scale[:, None, None, None] * latent
+        return latent if self.scale is None else origin + self.scale[:, None, None, None] * latent

@@ -12,12 +12,14 @@ first frame's latent nor stage 1's initial masks are ever dropped: they are the 
 conditions are dropped with everything else, so guidance leads towards them as towards the text.
 
 A stage 2 that is told less of a trajectory (`Experiment.masks`) is never told more, validation and samples included.
+Where its origin is the pasted video, that follows the masks that are told, and is never dropped.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -30,6 +32,7 @@ from mask2iv_ros.generator.conditioning import Condition, beside_first_frame, go
 from mask2iv_ros.masks import encode_colours
 from mask2iv_ros.training.contact import loss_weight
 from mask2iv_ros.training.experiment import Experiment
+from mask2iv_ros.training.pasted import encode_one
 from mask2iv_ros.training.perturb import perturb
 from mask2iv_ros.training.windows import Window
 
@@ -40,15 +43,22 @@ class Batch:
 
     Attributes:
         video: latents to denoise: coloured masks (stage 1) or frames (stage 2).
-        origin: their first frame's.
+        origin: what their change is measured from, see `Stage`.
         condition: what the stage is told.
         weight: of every position's error.
     """
 
     video: Float[Tensor, "b c t h w"]
-    origin: Float[Tensor, "b c h w"]
+    origin: Float[Tensor, "b c #t h w"]
     condition: Condition
     weight: Float[Tensor, "b 1 t h w"]
+
+
+class _Told(NamedTuple):
+    """What stage 2 is told of one window in place of the truth."""
+
+    masks: Float[Tensor, "c t h w"]
+    pasted: Float[Tensor, "c t h w"] | None
 
 
 @dataclass(frozen=True)
@@ -57,7 +67,7 @@ class Batcher:
 
     Attributes:
         experiment: says what is told how often.
-        autoencoder: encodes perturbed masks.
+        autoencoder: encodes perturbed masks and what is pasted along them.
         no_text: hidden states of "", if there is a text encoder.
         no_image: tokens of a mid-grey image, if there is an image encoder.
         device: of the batches.
@@ -73,14 +83,13 @@ class Batcher:
         """Return a batch with perturbed and sampled masks and dropped conditions."""
         u = torch.rand(len(windows), generator=generator)
         p = self.experiment.dropout
-        perturbed = self._perturbed(windows, generator)
         return self._batch(
             windows,
             generator,
             without_text=u < 2 * p,
             without_image=(p <= u) & (u < 3 * p),
             masks_dropped=(p <= u) & (u < 2 * p),
-            perturbed=perturbed,
+            changed=self._changed(windows, generator),
         )
 
     def plain(self, windows: Sequence[Window], generator: torch.Generator) -> Batch:
@@ -90,11 +99,11 @@ class Batcher:
 
     def unconditional(self, condition: Condition) -> Condition:
         """Return what guidance leads away from: the condition with everything dropped that dropout drops."""
-        channels = condition.beside.shape[1] // 2
-        first, masks = condition.beside.split(channels, 1)
+        channels = self.autoencoder.channels
+        first, masks, *pasted = condition.beside.split(channels, 1)
         everything = torch.ones(len(masks), dtype=torch.bool)
         return Condition(
-            torch.cat([first, without_masks(masks, self.experiment.stage)], 1),
+            torch.cat([first, without_masks(masks, self.experiment.stage), *pasted], 1),
             self._replaced(condition.text, self.no_text, everything),
             self._replaced(condition.image, self.no_image, everything),
             condition.fps,
@@ -113,15 +122,15 @@ class Batcher:
         without_text: Bool[Tensor, "b"],
         without_image: Bool[Tensor, "b"],
         masks_dropped: Bool[Tensor, "b"],
-        perturbed: dict[int, Float[Tensor, "c t h w"]],
+        changed: dict[int, _Told],
     ) -> Batch:
         stage = self.experiment.stage
         labels = [window["labels"].numpy() for window in windows]
         # Single precision first: autocast on a CPU cannot stack half precision.
-        apart = {"labels", "sampled"}
+        apart = {"labels", "sampled", "frame", "pasted_sampled"}
         told = default_collate([{name: _single(one[name]) for name in one if name not in apart} for one in windows])
         told = {name: value.to(self.device) for name, value in told.items()}
-        video, masks = told["video"], told["masks"]
+        video, masks, pasted = told["video"], told["masks"], None
         if stage == "trajectory":
             # Drawn for stage 2 too, a draw would be one that does nothing.
             by_mask = torch.rand(len(windows), generator=generator) < self.experiment.goals
@@ -135,17 +144,22 @@ class Batcher:
             without_text = torch.ones_like(without_text)
             if self.experiment.masks == "interactor":
                 # Encoded here and not kept: latents of every role alone would cost the disk more than they save.
-                perturbed |= {row: self._encoded(one) for row, one in enumerate(labels) if row not in perturbed}
-            slots = torch.stack([perturbed.get(row, one) for row, one in enumerate(masks)])
+                shown = [changed[row].masks if row in changed else self._encoded(one) for row, one in enumerate(labels)]
+            else:
+                shown = [changed[row].masks if row in changed else one for row, one in enumerate(masks)]
+            slots = torch.stack(shown)
+            if self.experiment.origin == "pasted":
+                truth = enumerate(told["pasted"])
+                pasted = torch.stack([changed[row].pasted if row in changed else one for row, one in truth])
             if self.experiment.masks == "none":
                 masks_dropped = torch.ones_like(masks_dropped)
             target = video
         slots = torch.where(_like(masks_dropped, slots), without_masks(slots, stage), slots)
         return Batch(
             target,
-            target[:, :, 0],
+            target[:, :, :1] if pasted is None else pasted,
             Condition(
-                beside_first_frame(video[:, :, 0], slots),
+                beside_first_frame(video[:, :, 0], slots, pasted),
                 self._replaced(told.get("text"), self.no_text, without_text),
                 self._replaced(told.get("image"), self.no_image, without_image),
                 told["fps"],
@@ -155,22 +169,27 @@ class Batcher:
             ),
         )
 
-    def _perturbed(self, windows: Sequence[Window], generator: torch.Generator) -> dict[int, Float[Tensor, "c t h w"]]:
-        """Return latents of perturbed and of sampled masks by row, for the windows that are drawn."""
+    def _changed(self, windows: Sequence[Window], generator: torch.Generator) -> dict[int, _Told]:
+        """Return perturbed and sampled masks by row, for the windows that are drawn."""
         asked = self.experiment.perturbation
         if asked is None:
             return {}
         u = torch.rand(len(windows), generator=generator)
         rng = np.random.default_rng(int(torch.randint(2**62, (), generator=generator)))
-        latents = {}
+        changed, by_pasting = {}, self.experiment.origin == "pasted"
         for row in (u < asked.share).nonzero().flatten().tolist():
             # What is not told first: an object that is dilated hides some of the arm.
             told = told_labels(windows[row]["labels"].numpy(), self.experiment.masks)
-            latents[row] = self._encoded(perturb(told, rng, asked.kernels))
+            labels, pasted = perturb(told, rng, asked.kernels), None
+            if by_pasting:
+                pasted = encode_one(self.autoencoder, windows[row]["frame"].numpy(), labels, self.device)
+            changed[row] = _Told(self._encoded(labels), pasted)
         for row in ((asked.share <= u) & (u < asked.share + asked.sampled)).nonzero().flatten().tolist():
             if (sampled := windows[row].get("sampled")) is not None:
-                latents[row] = sampled[rng.integers(len(sampled))].float().to(self.device)
-        return latents
+                draw = rng.integers(len(sampled))
+                pasted = windows[row]["pasted_sampled"][draw].float().to(self.device) if by_pasting else None
+                changed[row] = _Told(sampled[draw].float().to(self.device), pasted)
+        return changed
 
     @torch.no_grad()
     def _encoded(self, labels: UInt8[np.ndarray, "t h w"]) -> Float[Tensor, "c t h w"]:

@@ -85,6 +85,11 @@ def check_fit(experiment: Experiment, base: Checkpoint, source: str | None) -> N
             f"change is {experiment.change} and stage {source!r} of {base.config.name!r} was trained with the "
             f"opposite; expected {not experiment.change}"
         )
+    if source == experiment.stage and experiment.origin != base.config.stages[source].origin:
+        raise Refused(
+            f"origin is {experiment.origin!r} and stage {source!r} of {base.config.name!r} was trained with "
+            f"{base.config.stages[source].origin!r}; expected the same"
+        )
     if wants_text and getattr(denoiser.config, "text_width", True) is None:
         raise Refused(f"goals is {experiment.goals} and stage {source!r} takes no text; expected 1.0")
 
@@ -109,7 +114,7 @@ def begin(
         experiment: see `Experiment`.
         base: loaded with the stage `source`, which is trained in place; it fits (`check_fit`).
         source: see `source_of`.
-        scale: of the change since the first frame, for a network to be trained on changes; a base's stage has its own.
+        scale: of the change, for a network to be trained on changes; a base's stage has its own.
         device: of the stage.
 
     Raises:
@@ -121,7 +126,7 @@ def begin(
         sampling, new_columns = experiment.sampling, 0
     else:
         stage, told = base.stages[source], base.config.stages[source]
-        wanted = 3 * base.autoencoder.channels
+        wanted = _channels(experiment, base)
         new_columns = wanted - stage.denoiser.config.in_channels
         if new_columns:
             stage.denoiser = stage.denoiser.widened(wanted)
@@ -141,12 +146,17 @@ def begin(
     return Beginning(stage, sampling, adapters)
 
 
+def _channels(experiment: Experiment, base: Checkpoint) -> int:
+    """Return the channels of sample, first frame, masks and, where it is the origin, pasted video."""
+    return base.autoencoder.channels * (4 if experiment.origin == "pasted" else 3)
+
+
 def _small(experiment: Experiment, base: Checkpoint) -> SpaceTimeUNet | ControlledUNet:
     asked, channels = experiment.network, base.autoencoder.channels
     text_width = base.text_encoder.model.config.hidden_size if "text" in experiment.conditions else None
     kind = ControlledUNet if asked.branch else partial(SpaceTimeUNet, gates=asked.gates)
     return kind(
-        in_channels=3 * channels,
+        in_channels=_channels(experiment, base),
         out_channels=channels,
         frames=experiment.data.windows.frames,
         widths=asked.widths,

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from mask2iv_ros.errors import Refused
-from mask2iv_ros.generator.conditioning import Masks
+from mask2iv_ros.generator.conditioning import Masks, Origin
 from mask2iv_ros.generator.sampler import Sampling
 from mask2iv_ros.generator.schedule import NoiseSchedule
 from mask2iv_ros.training.contact import RegionWeights
@@ -210,6 +210,7 @@ class Experiment:
             (`batch`). The base model was trained with 0.05.
         weights: of the loss by region.
         masks: stage 2: what it is told of a trajectory; less than both for comparison.
+        origin: what the change is measured from; "pasted" for stage 2 with `change` alone.
         perturbation: stage 2: of its masks; None: they stay perfect.
         trained: see `Trained`.
         log: see `Log`.
@@ -227,6 +228,7 @@ class Experiment:
     dropout: float = 0.05
     weights: RegionWeights = field(default_factory=lambda: RegionWeights(interactor=0, object=0))
     masks: Masks = "both"
+    origin: Origin = "first"
     perturbation: Perturbation | None = None
     trained: Trained = field(default_factory=Trained)
     log: Log = field(default_factory=Log)
@@ -249,6 +251,11 @@ class Experiment:
             raise Refused("perturbation.sampled is given with masks 'interactor'; expected both, as they were sampled")
         if self.masks == "none" and self.perturbation is not None:
             raise Refused("perturbation is given with masks 'none'; expected none, as there is nothing to perturb")
+        if self.origin == "pasted" and (self.stage != "video" or self.masks != "both" or not self.change):
+            raise Refused(
+                f"origin is 'pasted' for stage {self.stage} with masks {self.masks!r} and change {self.change}; "
+                "expected stage video, masks both and change true"
+            )
         if self.trained.weights != "fp32" and self.optimiser.precision != self.trained.weights:
             raise Refused(
                 f"trained.weights is {self.trained.weights} with precision {self.optimiser.precision}; expected one"

@@ -23,6 +23,7 @@ from mask2iv_ros.training.latents import LatentEpisodes, encode_dataset
 from mask2iv_ros.training.loop import OnStep, Trainer, accelerator_for
 from mask2iv_ros.training.memory import enough_memory
 from mask2iv_ros.training.origin import hash_stage, hashed
+from mask2iv_ros.training.pasted import encode_pasted
 from mask2iv_ros.training.trajectories import Trajectories, folder_beside
 from mask2iv_ros.training.windows import LatentWindows
 
@@ -80,6 +81,10 @@ def train_stage(
         learned, held_out = _latents(experiment, parts, datasets, accelerator)
         windows = LatentWindows(learned, experiment.data.windows, _trajectories(experiment, trajectories, learned))
         held_out = LatentWindows(held_out, experiment.data.windows)
+        if experiment.origin == "pasted":
+            for dataset, some in ((datasets[0], windows), (datasets[-1], held_out)):
+                with accelerator.main_process_first():
+                    some.pasted = encode_pasted(dataset, some, parts.autoencoder, accelerator.device)
         scale = None
         if experiment.change and source is None:
             scale = windows.change_scale("masks" if experiment.stage == "trajectory" else "video")
@@ -106,7 +111,9 @@ def train_stage(
             beginning.adapters.merge()
         _make(out, base, config)
         told = None if stage.scale is None else tuple(stage.scale.tolist())
-        about = StageConfig(stage.schedule, beginning.sampling, experiment.conditions, told, experiment.masks)
+        about = StageConfig(
+            stage.schedule, beginning.sampling, experiment.conditions, told, experiment.masks, experiment.origin
+        )
         checkpoints.add_stage(out, experiment.stage, stage, about, dtype)
 
 

@@ -334,10 +334,17 @@ class Trajectories:
         Raises:
             Refused: their file is gone or torn.
         """
+        return self._read("masks", info, start, stride)
+
+    def labels(self, info: EpisodeInfo, start: int, stride: int) -> UInt8[Tensor, "n t H W"] | None:
+        """Return the label maps of a window's trajectories, in the same order; see `of`."""
+        return self._read("labels", info, start, stride)
+
+    def _read(self, what: str, info: EpisodeInfo, start: int, stride: int) -> Tensor | None:
         names = self.names.get((info.index, start, stride))
         if names is None:
             return None
         with reading(
             self.folder / episode_file(info), "sampled trajectories", f"sample anew: {_command(self.data)}"
         ) as file:
-            return torch.stack([file.get_tensor(f"masks/{name}") for name in names])
+            return torch.stack([file.get_tensor(f"{what}/{name}") for name in names])

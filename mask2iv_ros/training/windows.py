@@ -15,6 +15,7 @@ from mask2iv_ros.errors import Refused
 from mask2iv_ros.training.latents import LatentEpisodes
 
 if TYPE_CHECKING:
+    from mask2iv_ros.training.pasted import Pasted
     from mask2iv_ros.training.trajectories import Trajectories
 
 
@@ -60,6 +61,9 @@ class Window(TypedDict):
         text: hidden states of the task's text; there if the episodes were encoded with a text encoder.
         image: tokens of the window's first frame; there if they were encoded with an image encoder.
         sampled: latents of trajectories that stage 1 sampled for the window, half precision; there if it has some.
+        frame: the first frame in pixels, and
+        pasted: latents of its pixels pasted along the masks, half precision; there if they were made (`pasted`).
+        pasted_sampled: the same along the sampled trajectories.
         fps: of the window, floor(fps of the dataset / stride), at least 1.
     """
 
@@ -70,6 +74,9 @@ class Window(TypedDict):
     text: NotRequired[Float[Tensor, "s d"]]
     image: NotRequired[Float[Tensor, "n d"]]
     sampled: NotRequired[Float[Tensor, "n c t h w"]]
+    frame: NotRequired[UInt8[Tensor, "H W 3"]]
+    pasted: NotRequired[Float[Tensor, "c t h w"]]
+    pasted_sampled: NotRequired[Float[Tensor, "n c t h w"]]
     fps: int
 
 
@@ -84,6 +91,9 @@ class LatentWindows(Dataset[Window]):
         windows: which pieces of them.
         trajectories: that stage 1 sampled for them, to be given beside the true ones.
 
+    Attributes:
+        pasted: made for these windows (`encode_pasted`), to be given too; none to begin with.
+
     Raises:
         Refused: no window is left, or windows start at frames without image tokens.
     """
@@ -95,6 +105,7 @@ class LatentWindows(Dataset[Window]):
                 "expected a multiple"
             )
         self.latents, self.windows, self.trajectories = latents, windows, trajectories
+        self.pasted: Pasted | None = None
         self.places: list[tuple[int, int, int]] = []  # episode, start, stride
         for episode, info in enumerate(latents.episodes):
             seen, has_goal = latents.object_seen(episode)
@@ -136,10 +147,14 @@ class LatentWindows(Dataset[Window]):
             sampled = self.trajectories.of(self.latents.episodes[episode], start, stride)
             if sampled is not None:
                 window["sampled"] = sampled
+        if self.pasted is not None:
+            window.update(self.pasted.of(self.latents.episodes[episode], start, stride))
         return window
 
     def change_scale(self, stream: str, at_most: int = 400) -> Float[Tensor, "c"]:
-        """Return the root mean square of z - z_first per channel, over windows spread evenly.
+        """Return the root mean square of z - z_origin per channel, over windows spread evenly.
+
+        The origin is the pasted video where there is one, otherwise the first frame.
 
         Args:
             stream: "masks" (stage 1) or "video" (stage 2).
@@ -148,6 +163,8 @@ class LatentWindows(Dataset[Window]):
         chosen = torch.linspace(0, len(self) - 1, min(at_most, len(self))).round().long().tolist()
         total = torch.zeros(())
         for index in chosen:
-            latent = self[index][stream].float()
-            total = total + (latent - latent[:, :1]).square().mean((1, 2, 3))
+            window = self[index]
+            latent = window[stream].float()
+            origin = latent[:, :1] if self.pasted is None else window["pasted"].float()
+            total = total + (latent - origin).square().mean((1, 2, 3))
         return (total / len(chosen)).sqrt().clamp_min(1e-3)

@@ -100,9 +100,9 @@ def sampled(made: Checkpoint, stage: str, clips: list[Clip], by_text: bool = Fal
     goals = np.stack([np.where(clip.goal_mask, np.uint8(Role.OBJECT), np.uint8(0)) for clip in clips])
     if stage == "trajectory":
         goal = None if by_text else latent(encode_colours(goals)[:, None])[:, :, 0]
-        slots, origin = goal_slots(masks[:, :, 0], goal, FRAMES), masks[:, :, 0]
+        slots, origin = goal_slots(masks[:, :, 0], goal, FRAMES), masks[:, :, :1]
     else:
-        slots, origin = masks, video[:, :, 0]
+        slots, origin = masks, video[:, :, :1]
     texts = made.text_encoder.encode([clip.instruction if by_text else "" for clip in clips])
     condition = Condition(beside_first_frame(video[:, :, 0], slots), texts, None, torch.full((len(clips),), 10))
     noise = torch.randn(video.shape, generator=generator_at(0))

@@ -54,20 +54,20 @@ def perfect(video: Tensor) -> Stage:
 
 
 def test_a_perfect_denoiser_gives_the_video_back_up_to_the_last_step_s_noise(video: Tensor, condition: Condition):
-    sampled = perfect(video).sample(video[:, :, 0], condition, noise(0), PLAIN)
+    sampled = perfect(video).sample(video[:, :, :1], condition, noise(0), PLAIN)
     # The base model's sampler ends at alphas_cumprod[0], 0.9991: 3 % of noise remain.
     assert ((sampled - video) / SCALE[:, None, None, None]).std() < 0.04
 
 
 def test_without_a_scale_latents_themselves_are_denoised(video: Tensor, condition: Condition):
-    sampled = Stage(Constant(video), CLEAN).sample(video[:, :, 0], condition, noise(0), PLAIN)
+    sampled = Stage(Constant(video), CLEAN).sample(video[:, :, :1], condition, noise(0), PLAIN)
     assert (sampled - video).std() < 0.04
 
 
 def test_a_sample_near_latents_starts_from_their_change_noised(video: Tensor, condition: Condition):
     stage, asked = perfect(video), []
     stage.denoiser.register_forward_pre_hook(lambda _, given: asked.append(given[0]))
-    stage.sample(video[:, :, 0], condition, noise(0), PLAIN, near=Near(video, 0.5))
+    stage.sample(video[:, :, :1], condition, noise(0), PLAIN, near=Near(video, 0.5))
     timestep = stage.denoiser.timesteps[0]
     assert timestep.tolist() == [499, 499]
     torch.testing.assert_close(asked[0], CLEAN.add_noise(change(video), noise(0), timestep))
@@ -76,7 +76,7 @@ def test_a_sample_near_latents_starts_from_their_change_noised(video: Tensor, co
 def test_every_step_reports_its_estimate(video: Tensor, condition: Condition):
     seen = []
     perfect(video).sample(
-        video[:, :, 0],
+        video[:, :, :1],
         condition,
         noise(0),
         replace(PLAIN, steps=4),
@@ -95,7 +95,7 @@ def test_what_a_report_raises_ends_the_sampling(video: Tensor, condition: Condit
             raise InterruptedError
 
     with pytest.raises(InterruptedError):
-        stage.sample(video[:, :, 0], condition, noise(0), PLAIN, on_estimate=stop)
+        stage.sample(video[:, :, :1], condition, noise(0), PLAIN, on_estimate=stop)
     assert len(stage.denoiser.timesteps) == 2
 
 
@@ -103,7 +103,7 @@ def test_the_projector_runs_once_a_sampling_and_learns_in_training(video: Tensor
     projector, calls = nn.Linear(6, 4), []
     projector.register_forward_hook(lambda *_: calls.append(1))
     stage = Stage(Constant(change(video)), CLEAN, projector, SCALE)
-    stage.sample(video[:, :, 0], condition, noise(0), PLAIN)
+    stage.sample(video[:, :, :1], condition, noise(0), PLAIN)
     assert len(calls) == 1
     torch.testing.assert_close(stage.denoiser.told[-1].image, projector(condition.image))
 
@@ -112,7 +112,7 @@ def test_the_projector_runs_once_a_sampling_and_learns_in_training(video: Tensor
             return sample * condition.image.mean()
 
     looking = Stage(Looks(), CLEAN, projector, SCALE)
-    looking(video, video[:, :, 0], condition, torch.ones(2, 1, *SHAPE[2:]), torch.Generator()).backward()
+    looking(video, video[:, :, :1], condition, torch.ones(2, 1, *SHAPE[2:]), torch.Generator()).backward()
     assert projector.weight.grad.any()
 
 
@@ -121,13 +121,13 @@ def test_half_precision_networks_are_sampled_in_single_precision(video: Tensor, 
     stage.denoiser.bfloat16()
     asked = []
     stage.denoiser.register_forward_pre_hook(lambda _, given: asked.append((given[0].dtype, given[2].beside.dtype)))
-    sampled = stage.sample(video[:, :, 0], condition, noise(0), PLAIN)
+    sampled = stage.sample(video[:, :, :1], condition, noise(0), PLAIN)
     assert set(asked) == {(torch.bfloat16, torch.bfloat16)}
     assert sampled.dtype == torch.float32
 
 
 def loss(stage: Stage, video: Tensor, condition: Condition, weight: Tensor, seed: int = 0) -> Tensor:
-    return stage(video, video[:, :, 0], condition, weight, torch.Generator().manual_seed(seed))
+    return stage(video, video[:, :, :1], condition, weight, torch.Generator().manual_seed(seed))
 
 
 def test_a_perfect_denoiser_loses_nothing_and_a_wrong_one_something(video: Tensor, condition: Condition):

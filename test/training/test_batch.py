@@ -30,7 +30,7 @@ def test_stage_1_is_told_one_condition(small, tiny_experiment: Callable[..., Exp
     first, masks = halves(batch.condition.beside)
     video, goal, labels = (torch.stack([one[name].float() for one in windows]) for name in ("video", "goal", "masks"))
     assert torch.equal(batch.video, labels)
-    assert torch.equal(batch.origin, labels[:, :, 0])
+    assert torch.equal(batch.origin, labels[:, :, :1])
     assert all(torch.equal(first[:, :, frame], video[:, :, 0]) for frame in range(first.shape[2]))
     assert torch.equal(masks[:, :, 0], labels[:, :, 0])
     assert not masks[:, :, 1:-1].any()
@@ -57,7 +57,7 @@ def test_stage_2_is_told_the_trajectory_and_no_text(small, tiny_experiment):
     _, masks = halves(batch.condition.beside)
     video = torch.stack([one["video"].float() for one in windows])
     assert torch.equal(batch.video, video)
-    assert torch.equal(batch.origin, video[:, :, 0])
+    assert torch.equal(batch.origin, video[:, :, :1])
     assert torch.equal(masks, torch.stack([one["masks"].float() for one in windows]))
     assert same(batch.condition.text, small.latents.no_text.float().expand_as(batch.condition.text)).all()
 

@@ -1,4 +1,4 @@
-"""Paste and move: stage 2 without a network, the pixels of frame 0 moved along the true masks."""
+"""Paste and move: stage 2 without a network, the pixels of frame 0 moved along the masks."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Float64, UInt8
+import scipy.fft
+from jaxtyping import Bool, Complex64, Float32, Float64, UInt8
 
-from mask2iv_ros.data.clips import Clip
 from mask2iv_ros.masks import Role, iou
 
 _RIM = np.ones((3, 3), np.uint8)  # one pixel round a mask holds a mixture of what it separates
@@ -16,8 +16,10 @@ _SPEED = 16  # pixels that a part moves at most from a frame to the next
 _LEAST_PART = 12  # pixels: smaller specks have no outline to follow
 
 
-def paste_and_move(clip: Clip) -> UInt8[np.ndarray, "t h w 3"]:
-    """Return frame 0 with the pixels of arm and object moved to where the true masks show them.
+def paste_and_move(
+    first: UInt8[np.ndarray, "h w 3"], labels: UInt8[np.ndarray, "t h w"]
+) -> UInt8[np.ndarray, "t h w 3"]:
+    """Return frame 0 with the pixels of arm and object moved to where the masks show them.
 
     The arm reaches in from outside and has parts that move apart: each connected part of its first mask
     is shifted so that its outline follows the masks' outlines. The object is seen whole: it is
@@ -25,8 +27,11 @@ def paste_and_move(clip: Clip) -> UInt8[np.ndarray, "t h w 3"]:
     does not show (an arm that reaches further in) have the colour of the nearest pixel of their role that
     it does. A role that frame 0 does not show at all is not drawn. What the roles uncover is
     inpainted (Telea 2004) from the background of frame 0.
+
+    Args:
+        first: frame 0.
+        labels: `Role`s of every frame; those of frame 0 say what is taken from it.
     """
-    first, labels = clip.video[0], clip.labels
     roles = [role for role in (Role.INTERACTOR, Role.OBJECT) if (labels[0] == role).any()]
     taken = cv2.dilate(np.isin(labels[0], roles).astype(np.uint8), _RIM)
     empty = cv2.inpaint(first, taken, 3, cv2.INPAINT_TELEA)
@@ -35,8 +40,9 @@ def paste_and_move(clip: Clip) -> UInt8[np.ndarray, "t h w 3"]:
     for role in roles:
         masks = labels == role
         source = _extend(first, masks[0])
-        tracks = [(part, _follow(part, masks)) for part in _parts(masks[0])] if role == Role.INTERACTOR else []
-        tracks = tracks or [(masks[0], _fit(masks))]
+        spectra = np.stack([_spectrum(mask) for mask in masks])
+        parts = _parts(masks[0]) if role == Role.INTERACTOR else []
+        tracks = [(part, _follow(part, spectra)) for part in parts] or [(masks[0], _fit(masks, spectra))]
         for frame, mask, *motions in zip(video, masks, *(track for _, track in tracks), strict=True):
             if mask.any():
                 drawn, seen = frame.copy(), np.zeros_like(mask)
@@ -66,31 +72,50 @@ def _parts(mask: Bool[np.ndarray, "h w"]) -> list[Bool[np.ndarray, "h w"]]:
     return [part for part in parts if np.count_nonzero(part) >= _LEAST_PART]
 
 
-def _follow(part: Bool[np.ndarray, "h w"], masks: Bool[np.ndarray, "t h w"]) -> list[Float64[np.ndarray, "2 3"]]:
-    """Return for every frame the whole shift after which the part's outline lies most on the mask's."""
-    size = tuple(2 * side for side in part.shape)  # so that nothing comes in again at the other side
-    dy, dx = np.meshgrid(*(np.fft.fftfreq(side, 1 / side) for side in size), indexing="ij")
-    outline, shift, motions = np.conj(np.fft.rfft2(_outline(part), size)), np.zeros(2), []
-    for mask in masks:
-        common = np.fft.irfft2(outline * np.fft.rfft2(_outline(mask), size), size)
-        far = np.hypot(dx - shift[0], dy - shift[1])
+def _follow(
+    part: Bool[np.ndarray, "h w"], spectra: Complex64[np.ndarray, "t h2 w2"]
+) -> list[Float64[np.ndarray, "2 3"]]:
+    """Return for every frame the whole shift after which the part's outline lies most on the mask's.
+
+    Args:
+        part: of the mask of frame 0.
+        spectra: of the mask's outlines.
+    """
+    common = scipy.fft.irfft2(np.conj(_spectrum(part)) * spectra, _padded(part))
+    # Spectra are of twice the size: a shift of more than half of them is one to the other side.
+    steps = np.arange(-_SPEED, _SPEED + 1)
+    far = np.hypot(*np.meshgrid(steps, steps, indexing="ij"))
+    shift, motions = np.zeros(2, int), []  # y, x
+    for scores in common:
+        near = np.take(np.take(scores, shift[0] + steps, 0, mode="wrap"), shift[1] + steps, 1, mode="wrap")
         # Of equals the nearest; outlines are blurred, so a hundredth is less than a pixel of them.
-        best = int(np.where(far <= _SPEED, common - 0.01 * far, -np.inf).argmax())
-        if common.flat[best] > 1:
-            shift = np.array([dx.flat[best], dy.flat[best]])
-        motions.append(_shift(*shift))
+        best = np.unravel_index(np.where(far <= _SPEED, near - 0.01 * far, -np.inf).argmax(), far.shape)
+        if near[best] > 1:
+            shift = shift + steps[np.array(best)]
+        motions.append(_shift(shift[1], shift[0]))
     return motions
 
 
-def _outline(mask: Bool[np.ndarray, "h w"]) -> Float64[np.ndarray, "h w"]:
+def _spectrum(mask: Bool[np.ndarray, "h w"]) -> Complex64[np.ndarray, "h2 w2"]:
+    """Return the spectrum of the mask's outline, of twice its size so that nothing comes in again at the other side."""
+    return scipy.fft.rfft2(_outline(mask), _padded(mask))
+
+
+def _padded(mask: Bool[np.ndarray, "h w"]) -> tuple[int, int]:
+    return 2 * mask.shape[0], 2 * mask.shape[1]
+
+
+def _outline(mask: Bool[np.ndarray, "h w"]) -> Float32[np.ndarray, "h w"]:
     """Return the mask's rim, a little blurred; not where the image cuts it off."""
     inner = cv2.erode(mask.astype(np.uint8), _RIM, borderValue=1)
-    return cv2.GaussianBlur((mask & (inner == 0)).astype(np.float64), (0, 0), 1)
+    return cv2.GaussianBlur((mask & (inner == 0)).astype(np.float32), (0, 0), 1)
 
 
-def _fit(masks: Bool[np.ndarray, "t h w"]) -> Iterator[Float64[np.ndarray, "2 3"]]:
+def _fit(
+    masks: Bool[np.ndarray, "t h w"], spectra: Complex64[np.ndarray, "t h2 w2"]
+) -> Iterator[Float64[np.ndarray, "2 3"]]:
     """Yield for every frame the motion that brings the first mask closest to its, of a few that are tried."""
-    shifts = _follow(masks[0], masks)
+    shifts = _follow(masks[0], spectra)
     for mask, shift in zip(masks, shifts, strict=True):
         tried = [shift, *(_similarities(masks[0], mask) if mask.any() else [])]
         yield max(tried, key=lambda motion: iou(_warp(masks[0], motion), mask))  # of equals the first
