@@ -31,6 +31,7 @@ class SpaceTimeUNet(ModelMixin, ConfigMixin):
         gates: ways in which the output takes over what is beside the first frame, each a matrix for all positions
             and a gate for every one. To clear away the arm where it was is to subtract the first frame, which
             hundreds of features learn slowly and a gate at once. They begin closed: new gates change nothing.
+        follow: gates take over what is beside each frame itself, such as what was pasted into it.
     """
 
     multiple = 1  # of the latent's height and width: any is taken
@@ -46,6 +47,7 @@ class SpaceTimeUNet(ModelMixin, ConfigMixin):
         head_width: int = 32,
         text_width: int | None = None,
         gates: int = 0,
+        follow: bool = False,
     ):
         super().__init__()
         if any(width % head_width or width % 8 for width in widths):
@@ -140,8 +142,10 @@ class SpaceTimeUNet(ModelMixin, ConfigMixin):
         output = rearrange(self.leave[-1](x), "(b t) c h w -> b c t h w", t=frames)
         if self.gate is not None:
             opened = rearrange(self.gate(x), "(b t) n h w -> b n t h w", t=frames)
-            taken = rearrange(self.taken(beside[:, :, 0]), "b (n c) h w -> b n c h w", c=output.shape[1])
-            output = output + torch.einsum("bnthw,bnchw->bcthw", opened, taken)
+            shown = beside if self.config.follow else beside[:, :, :1]
+            taken = self.taken(rearrange(shown, "b k t h w -> (b t) k h w"))
+            taken = rearrange(taken, "(b t) (n c) h w -> b n c t h w", t=shown.shape[2], c=output.shape[1])
+            output = output + (opened.unsqueeze(2) * taken).sum(1)
         return output
 
     def temporal_layers(self) -> Iterator[tuple[str, nn.Parameter]]:

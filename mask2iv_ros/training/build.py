@@ -154,7 +154,8 @@ def _channels(experiment: Experiment, base: Checkpoint) -> int:
 def _small(experiment: Experiment, base: Checkpoint) -> SpaceTimeUNet | ControlledUNet:
     asked, channels = experiment.network, base.autoencoder.channels
     text_width = base.text_encoder.model.config.hidden_size if "text" in experiment.conditions else None
-    kind = ControlledUNet if asked.branch else partial(SpaceTimeUNet, gates=asked.gates)
+    follow = experiment.origin == "pasted"
+    kind = ControlledUNet if asked.branch else partial(SpaceTimeUNet, gates=asked.gates, follow=follow)
     return kind(
         in_channels=_channels(experiment, base),
         out_channels=channels,
