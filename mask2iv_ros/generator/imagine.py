@@ -52,6 +52,8 @@ class Imaginer:
     def __init__(self, checkpoint: checkpoints.Checkpoint, device: torch.device, sampling: dict | None = None):
         config = checkpoint.config
         changes = {name: value for name, value in (sampling or {}).items() if value is not None}
+        if "guidance" in changes:
+            changes.setdefault("text_guidance", None)  # the one that is asked for is every goal's
         self._sampling: dict[str, Sampling] = {
             stage: replace(told.sampling, **changes) for stage, told in config.stages.items()
         }
@@ -196,7 +198,9 @@ class Imaginer:
             pasted = None
             if about.origin == "pasted":
                 pasted = torch.cat([coder.pasted(code, one.labels) for one in followed])
-            videos = self._sample("video", code, masks, [""] * len(goals), seeds, on_step, pasted)
+            videos = self._sample(
+                "video", code, masks, [""] * len(goals), seeds, on_step, self._sampling["video"], pasted
+            )
             scores = [self._score(shown, *one) for one in zip(framed_goals, followed, videos, strict=True)]
         return [
             Rollout(
@@ -251,9 +255,14 @@ class Imaginer:
         coder = self._ready()
         code = coder.scene(scene)
         slots = torch.cat([goal_slots(code.initial, coder.goal(goal), self.frames) for goal in goals])
-        texts = [goal.instruction if goal.mask is None else "" for goal in goals]
-        sampled = self._sample("trajectory", code, slots, texts, seeds, on_step)
-        labels = [decode_colours(one) for one in sampled]
+        sampling, found = self._sampling["trajectory"], {}
+        for by_text, settings in ((False, sampling), (True, sampling.for_text())):
+            rows = [row for row, goal in enumerate(goals) if (goal.mask is None) == by_text]
+            if rows:
+                texts = [goals[row].instruction if by_text else "" for row in rows]
+                told = slots[rows], texts, [seeds[row] for row in rows]
+                found |= zip(rows, self._sample("trajectory", code, *told, on_step, settings), strict=True)
+        labels = [decode_colours(found[row]) for row in range(len(goals))]
         for one in labels:
             one[0] = scene.labels
         return [Trajectory(one) for one in labels]
@@ -266,13 +275,15 @@ class Imaginer:
         texts: Sequence[str],
         seeds: Sequence[int],
         on_step: OnStep | None,
+        sampling: Sampling,
         pasted: Float[Tensor, "b c t h w"] | None = None,
     ) -> UInt8[np.ndarray, "b t h w 3"]:
         """Sample a stage and decode."""
         for seed in seeds:
             if not 0 <= seed <= MAX_SEED:
                 raise Refused(f"seed is {seed}; expected 0 to {MAX_SEED}")
-        stage, sampling, coder = self._checkpoint.stages[name], self._sampling[name], self._ready()
+        coder = self._ready()
+        stage = self._checkpoint.stages[name]
         silence = [""] * len(masks)
         condition = coder.condition(code, masks, texts, code.image, pasted)
         nothing = picture = None

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isfinite
-from typing import Literal, get_args
+from typing import Literal, Self, get_args
 
 import numpy as np
 import torch
@@ -40,6 +40,7 @@ class Sampling:
             and saves the unconditional calls.
         guidance_rescale: share, 0 to 1, in which the guided output is brought back to the conditional's spread.
         image_guidance: of the image alone, 0 to 100, beside that of the text; None for one guidance of both.
+        text_guidance: stage 1's `guidance` of a goal that is a text, 0 to 100; None: as of any other.
     """
 
     method: Method = "ddim"
@@ -49,6 +50,7 @@ class Sampling:
     guidance: float = 7.5
     guidance_rescale: float = 0.7
     image_guidance: float | None = None
+    text_guidance: float | None = None
 
     def __post_init__(self) -> None:
         for name, accepted in (("method", get_args(Method)), ("spacing", get_args(Spacing))):
@@ -56,9 +58,10 @@ class Sampling:
                 raise Refused(f"{name} is {getattr(self, name)!r}; accepted are {', '.join(accepted)}")
         if type(self.steps) is not int or not 1 <= self.steps <= 1000:
             raise Refused(f"steps is {self.steps!r}; expected a whole number from 1 to 1000")
-        for name, most in (("eta", 1), ("guidance", 100), ("guidance_rescale", 1), ("image_guidance", 100)):
+        guidances = [(name, 100) for name in ("guidance", "image_guidance", "text_guidance")]
+        for name, most in (("eta", 1), ("guidance_rescale", 1), *guidances):
             value = getattr(self, name)
-            if name == "image_guidance" and value is None:
+            if name in ("image_guidance", "text_guidance") and value is None:
                 continue
             number = isinstance(value, int | float) and not isinstance(value, bool)
             if not number or not isfinite(value) or not 0 <= value <= most:
@@ -68,6 +71,10 @@ class Sampling:
     def guided(self) -> bool:
         """Whether the network is called without conditions too."""
         return self.guidance != 1 or self.image_guidance is not None
+
+    def for_text(self) -> Self:
+        """Return the settings of a goal that is a text."""
+        return self if self.text_guidance is None else replace(self, guidance=self.text_guidance)
 
 
 @dataclass(frozen=True)

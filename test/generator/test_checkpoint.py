@@ -53,12 +53,12 @@ def edit_weights(folder: Path, part: str, change: Callable[[dict], dict]) -> Non
     rewrite_hash(folder, part)
 
 
-def small_stage(seed: int = 5, **changes: object) -> tuple[Stage, StageConfig]:
+def small_stage(seed: int = 5, in_channels: int = 24, **changes: object) -> tuple[Stage, StageConfig]:
     torch.manual_seed(seed)
     settings = {"frames": 4, "widths": (16, 32), "depth": 1, "head_width": 16} | changes
     scale = torch.linspace(0.5, 2, 8)
     told = StageConfig(SMALL_SCHEDULE, Sampling(steps=3, eta=0.0, guidance=1.0), scale=tuple(scale.tolist()))
-    return Stage(SpaceTimeUNet(24, 8, **settings), SMALL_SCHEDULE, scale=scale), told
+    return Stage(SpaceTimeUNet(in_channels, 8, **settings), SMALL_SCHEDULE, scale=scale), told
 
 
 def test_a_stage_is_loaded_as_it_was_added_to_half_precision(copy: Path):
@@ -279,6 +279,23 @@ def test_a_stage_says_which_masks_it_is_told(copy: Path):
     edit(copy, lambda about: about["stages"]["video"].update(masks="goal"))
     with pytest.raises(Refused, match="masks is 'goal'; accepted are none, interactor, both"):
         read_config(copy)
+
+
+def test_a_stage_says_where_its_change_begins(copy: Path):
+    stage, told = small_stage(in_channels=32)
+    add_stage(copy, "video", stage, replace(told, origin="pasted"), torch.float16)
+    assert load(copy, CPU).config.stages["video"].origin == "pasted"
+    edit(copy, lambda about: about["stages"]["video"].pop("origin"))
+    with pytest.raises(Refused, match="takes 32 channels, gives 8 and has 8 scales; expected 24"):
+        load(copy, CPU)
+    for change, words in (
+        ({"origin": "last"}, "origin is 'last'; accepted are first, pasted"),
+        ({"origin": "pasted", "scale": None}, "origin is 'pasted'; expected it of a stage 2"),
+        ({"origin": "pasted", "masks": "none"}, "origin is 'pasted'; expected it of a stage 2"),
+    ):
+        edit(copy, lambda about, change=change: about["stages"]["video"].update({"masks": "both"} | change))
+        with pytest.raises(Refused, match=words):
+            read_config(copy)
 
 
 def test_code_beside_a_tokenizer_does_not_run(tmp_path: Path):

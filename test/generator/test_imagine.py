@@ -1,7 +1,7 @@
 import gc
 import shutil
 import weakref
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +10,13 @@ import torch
 
 from mask2iv_ros.errors import Refused
 from mask2iv_ros.generator.checkpoint import add_stage, load, read_config, set_thresholds
+from mask2iv_ros.generator.coding import Coder
 from mask2iv_ros.generator.imagine import MAX_SEED, Imaginer
+from mask2iv_ros.generator.paste import paste_and_move
 from mask2iv_ros.generator.progress import Cancelled, Progress
+from mask2iv_ros.generator.sampler import Sampling
+from mask2iv_ros.generator.space_time import SpaceTimeUNet
+from mask2iv_ros.generator.stage import Stage
 from mask2iv_ros.generator.tiny import write_tiny_checkpoint
 from mask2iv_ros.scene import Goal, Rollout, Scene, Trajectory
 from mask2iv_ros.scoring.scores import SCORES, agreement
@@ -257,10 +262,55 @@ def test_beside_a_goal_mask_the_instruction_changes_nothing(reader: Imaginer, sc
     np.testing.assert_array_equal(one.labels, other.labels)
 
 
-def test_masks_and_texts_go_through_one_batch(reader: Imaginer, scene: Scene, goal: Goal):
+def test_masks_and_texts_go_together(reader: Imaginer, scene: Scene, goal: Goal):
     both = reader.trajectories(scene, [goal, Goal(None, "push it")], [1, 2])
     for one, (wanted, seed) in zip(both, ((goal, 1), (Goal(None, "push it"), 2)), strict=True):
         assert np.mean(one.labels == reader.trajectory(scene, wanted, seed=seed).labels) > 0.999
+
+
+def test_a_text_is_led_by_a_guidance_of_its_own(reader: Imaginer, tmp_path: Path, scene: Scene, goal: Goal):
+    folder = write_tiny_checkpoint(tmp_path / "tiny", conditions=("mask", "text"))
+    about = Sampling(steps=2, eta=0.0, guidance=1.0, text_guidance=4.0)
+    told = Goal(None, "push it")
+
+    def labels(imaginer: Imaginer, wanted: Goal) -> np.ndarray:
+        return imaginer.trajectory(scene, wanted, seed=1).labels
+
+    stronger = Imaginer.load(folder, "cpu", **asdict(about))
+    np.testing.assert_array_equal(labels(stronger, goal), labels(reader, goal))
+    assert (labels(stronger, told) != labels(reader, told)).any()
+    everywhere = Imaginer.load(folder, "cpu", guidance=4.0)
+    np.testing.assert_array_equal(labels(everywhere, told), labels(stronger, told))
+    # One that is asked for counts for every goal, whatever the checkpoint suggests for texts.
+    checkpoint = load(folder, torch.device("cpu"))
+    add_stage(
+        folder,
+        "trajectory",
+        checkpoint.stages["trajectory"],
+        replace(checkpoint.config.stages["trajectory"], sampling=about),
+        torch.float16,
+    )
+    np.testing.assert_array_equal(labels(Imaginer.load(folder, "cpu"), told), labels(stronger, told))
+    np.testing.assert_array_equal(labels(Imaginer.load(folder, "cpu", guidance=1.0), told), labels(reader, told))
+
+
+def test_a_stage_two_that_knows_nothing_yet_pastes(tmp_path: Path, scene: Scene, goal: Goal):
+    folder = write_tiny_checkpoint(tmp_path / "tiny")
+    checkpoint = load(folder, torch.device("cpu"))
+    about = replace(checkpoint.config.stages["video"], origin="pasted", scale=(1e-3,) * 8)
+    new = SpaceTimeUNet(32, 8, 4, widths=(16, 32), depth=1, head_width=16)
+    add_stage(folder, "video", Stage(new, about.schedule, scale=torch.full((8,), 1e-3)), about, torch.float16)
+    imaginer = Imaginer.load(folder, "cpu")
+    labels = np.stack([np.roll(scene.labels, 3 * frame, axis=1) for frame in range(4)])
+    made = imagine(imaginer, scene, goal, trajectory=Trajectory(labels, "edited")).video
+    coder = Coder(load(folder, torch.device("cpu")), torch.device("cpu"))
+    wanted = coder.decode(coder.encode(paste_and_move(scene.image, labels)))[0]
+    assert np.abs(made.astype(int) - wanted).max() <= 2
+    still = np.repeat(coder.decode(coder.scene(scene).first.unsqueeze(2)), 4, 1)[0]
+    assert np.abs(made[3].astype(int) - still[3]).max() > 20
+    # As with one rollout alone, so in a batch.
+    both = imaginer.imagine_many(scene, [goal, goal], [0, 1], ["a", "b"], [Trajectory(labels), Trajectory(labels)])
+    assert np.abs(both[0].video.astype(int) - made).max() <= 1
 
 
 def test_half_precision_is_near_single_precision(tiny: Path, imaginer: Imaginer, scene: Scene, goal: Goal):

@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise, product
 from pathlib import Path
 
@@ -296,3 +297,12 @@ def test_a_strength_spaces_the_steps_over_its_share_of_the_timesteps():
     for strength in (0, 1.1, float("nan")):
         with pytest.raises(Refused, match=f"strength is {strength}"):
             Near(draw(0), strength)
+
+
+def test_a_text_may_have_a_guidance_of_its_own():
+    assert Sampling(guidance=2.0).for_text().guidance == 2.0
+    plain = Sampling(guidance=1.0, text_guidance=3.0)
+    assert not plain.guided
+    assert plain.for_text() == replace(plain, guidance=3.0)
+    with pytest.raises(Refused, match="text_guidance is -1; expected a number from 0 to 100"):
+        Sampling(text_guidance=-1)

@@ -70,6 +70,17 @@ def test_an_open_gate_takes_away_what_is_beside_the_first_frame(net: SpaceTimeUN
         torch.testing.assert_close(change, -beside[:, :, :1].expand_as(sample), atol=1e-5, rtol=1e-5)
 
 
+def test_gates_that_follow_take_away_what_is_beside_every_frame(net: SpaceTimeUNet):
+    sample, timestep, condition = inputs(2, 5, 5, 7)
+    settings = {name: value for name, value in net.config.items() if not name.startswith("_")}
+    following = SpaceTimeUNet(**settings | {"gates": 2, "follow": True})
+    following.load_state_dict(net.state_dict(), strict=False)
+    with torch.no_grad():
+        following.gate.bias.copy_(torch.tensor([0.0, 0.5]))
+        change = following(sample, timestep, condition) - net(sample, timestep, condition)
+    torch.testing.assert_close(change, -0.5 * condition.beside.chunk(2, 1)[1], atol=1e-5, rtol=1e-5)
+
+
 @pytest.mark.parametrize("gates", [0, 3])
 def test_gradient_reaches_every_parameter(net: SpaceTimeUNet, gates: int):
     if gates:

@@ -113,6 +113,8 @@ def test_a_base_that_does_not_fit_is_refused(small, small_base, full, tiny_exper
     further = checkpoints.load(small_base, CPU, stages=("video",))
     changing = replace(base_experiment("video"), change=True)
     check_fit(changing, further, "video")
+    pasting = replace(changing, origin="pasted")
+    refused(pasting, further, "video", "origin is 'pasted' and stage 'video' of 'tiny' was trained with 'first'")
     huge = replace(changing, data=replace(changing.data, size=(8 * 128, 8 * 256)), optimiser=Optimiser(1, 12, 12))
     refused(huge, further, "video", "micro is 12 windows of 32768 latent positions each; expected micro 1, as CUDA's")
     check_fit(replace(huge, optimiser=Optimiser(1, 12, 1)), further, "video")
