@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
+from torch.nn import functional as F
 
 from mask2iv_ros.generator.autoencoder import decode_video, encode_video, to_bytes, to_unit
 from mask2iv_ros.generator.checkpoint import Checkpoint
@@ -17,6 +18,7 @@ from mask2iv_ros.generator.paste import paste_and_move
 from mask2iv_ros.masks import Role, encode_colours
 from mask2iv_ros.scene import Goal, Scene
 
+_RIM = 2  # pixels round what was pasted that are decoded as it is
 _TEXTS_KEPT = 100  # each is asked for by every rollout and stage; "" always is
 
 
@@ -120,8 +122,10 @@ class Coder:
     ) -> UInt8[np.ndarray, "b t h w 3"]:
         """Return the pictures of latents whose origin was pasted.
 
-        Where nothing was pasted the scene's own pixels stand and only what the latents add to theirs is decoded,
-        so that what rests stays as sharp as the camera saw it.
+        Away from what was pasted the scene's own pixels stand and only what the latents add to theirs is decoded,
+        so that what rests stays as sharp as the camera saw it. At its rim they give way to decoded ones: there the
+        autoencoder blurs a pasted edge, and to make up for that would draw the edge again, as dots, where the latents
+        have moved it.
         """
         autoencoder = self._parts.autoencoder
         made, shown = (
@@ -129,7 +133,10 @@ class Coder:
             for one in (latent, torch.cat([one.latent for one in pasted]))
         )
         pixels = to_unit(np.stack([one.video for one in pasted])).to(made)
-        rests = (pixels == pixels[:, :1]).all(2, keepdim=True)
+        moves = (pixels != pixels[:, :1]).any(2, keepdim=True).to(made)
+        near = F.max_pool2d(moves.flatten(0, 1), 2 * _RIM + 1, 1, _RIM)
+        soft = F.avg_pool2d(near, 3, 1, 1, count_include_pad=False)
+        rests = 1 - soft.unflatten(0, moves.shape[:2])
         return to_bytes(made + rests * (pixels - shown))
 
     @torch.inference_mode()
