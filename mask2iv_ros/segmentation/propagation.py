@@ -116,8 +116,8 @@ class Part:
 
     def expect(self, sight: Sight) -> Plane:
         """Return, per pixel of the next frame, the log odds that it is this part."""
-        odds = 1.2 * self._tells * self._colour(sight)
-        odds += self.scenery.trust * self._moves * (4.0 * sight.unlike - 2.0)
+        odds = 2.5 * self._tells * self._colour(sight)
+        odds += self.scenery.trust * self._moves * (6.0 * sight.unlike - 3.0)
         if self._gone:
             return odds + self._nearness(self._seen, 6.0 + _SEARCH * self._gone)
         flow = sight.flow
@@ -154,7 +154,7 @@ class Part:
         self._beside = 0.8 * self._beside + 0.2 * colours.histogram(sight.bins, ring(found))
         if self.confidence > 0.6:
             recent = 0.85 * self._inside + 0.15 * colours.histogram(sight.bins, found)
-            self._inside = 0.5 * self._first + 0.5 * recent
+            self._inside = 0.8 * self._first + 0.2 * recent
             self._usual = 0.95 * self._usual + 0.05 * area
 
     def _colour(self, sight: Sight) -> Plane:
