@@ -1,37 +1,39 @@
-"""What every segmentation back end takes and gives: a prompt, a label map, a confidence."""
+"""What every segmentation back end takes and gives: prompts, label maps, confidences."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Bool, Int, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 
 from mask2iv_ros.errors import Refused
-from mask2iv_ros.masks import Role, check_labels
-from mask2iv_ros.scene import check_image
+from mask2iv_ros.masks import Role
 
 SMALLEST_BOX = 4  # pixels a side: below this no colour model has anything to learn from
+LONGEST_WORDS = 200  # characters: a detector's words are a noun phrase, not a story
 PROMPTED_ROLES = (Role.INTERACTOR, Role.OBJECT)
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """What an operator says about one role in one image.
+    """What an operator says about one role in one image: points and a box, or words.
 
     Attributes:
         role: interactor or object.
         points: clicked pixels (x, y): x from the left, y from the top.
         inside: per point, whether it is on the role (true) or on something else (false).
         box: (x, y, width, height) in pixels that holds the whole role, or None.
+        words: what the role looks like ("the red cup"), for back ends that find things by text; "" for none.
     """
 
     role: Role
     points: Int[np.ndarray, "n 2"] = field(default_factory=lambda: np.zeros((0, 2), np.int64))
     inside: Bool[np.ndarray, " n"] = field(default_factory=lambda: np.zeros(0, np.bool_))
     box: tuple[int, int, int, int] | None = None
+    words: str = ""
 
     def __post_init__(self) -> None:
         if self.role not in PROMPTED_ROLES:
@@ -43,13 +45,32 @@ class Prompt:
                 f"inside is {self.inside.dtype} of shape {self.inside.shape}; "
                 f"expected one bool for each of the {len(self.points)} points"
             )
+        if self.words:
+            self._check_words()
+            return
         if self.box is None and not self.inside.any():
-            raise Refused(f"prompt has {len(self.points)} points, none of them inside, and no box; expected either")
+            raise Refused(
+                f"prompt has {len(self.points)} points, none of them inside, and no box; expected either, or words"
+            )
         both = {tuple(p) for p in self.points[self.inside]} & {tuple(p) for p in self.points[~self.inside]}
         if both:
             x, y = min(both)
             raise Refused(f"point ({x}, {y}) is said to be inside and outside; expected one of the two")
         self._check_box()
+
+    @property
+    def kinds(self) -> frozenset[str]:
+        """Which of "points", "box" and "words" it is made of."""
+        said = {"points": len(self.points) > 0, "box": self.box is not None, "words": bool(self.words)}
+        return frozenset(kind for kind, present in said.items() if present)
+
+    def _check_words(self) -> None:
+        if len(self.points) or self.box is not None:
+            raise Refused(f"prompt has the words {self.words!r} and points or a box; expected one of the two")
+        if len(self.words) > LONGEST_WORDS:
+            raise Refused(f"prompt has words of {len(self.words)} characters; expected at most {LONGEST_WORDS}")
+        if not self.words.strip() or not self.words.isprintable():
+            raise Refused(f"prompt has the words {self.words!r}; expected one line of text such as 'the red cup'")
 
     def _check_box(self) -> None:
         if self.box is None:
@@ -70,6 +91,7 @@ class Prompt:
         y: Sequence[int] = (),
         inside: Sequence[bool] = (),
         box: Sequence[int] = (),
+        words: str = "",
     ) -> Prompt:
         """Make a prompt from the fields of a `Segment` request or of a command line.
 
@@ -88,7 +110,7 @@ class Prompt:
             raise Refused(f"box has {len(box)} numbers; expected x, y, width, height, or none")
         flags = np.array(inside, np.bool_) if len(inside) else np.ones(len(x), np.bool_)
         points = np.stack([np.array(x, np.int64), np.array(y, np.int64)], axis=1)  # [n, 2]
-        return Prompt(Role(role), points, flags, tuple(int(v) for v in box) if len(box) else None)
+        return Prompt(Role(role), points, flags, tuple(int(v) for v in box) if len(box) else None, words)
 
     def check_inside_image(self, height: int, width: int) -> None:
         """Raise `Refused` unless every point and the whole box lie in a width x height image."""
@@ -116,11 +138,51 @@ class Segmentation:
     confidence: float
 
 
+@dataclass(frozen=True)
+class Track:
+    """Arm and object through a video.
+
+    Attributes:
+        labels: one `Role` per pixel and frame.
+        confidence: 0 to 1 per frame for interactor and object, in this order; nan where a role was
+            not asked for. What it measures is documented at each back end; 0 says that the role is
+            believed to be hidden or lost.
+    """
+
+    labels: UInt8[np.ndarray, "t h w"]
+    confidence: Float[np.ndarray, "t 2"]
+
+
+@dataclass(frozen=True)
+class Box:
+    """Something that a text was found to mean.
+
+    Attributes:
+        box: (x, y, width, height) in pixels, inside of the image, as in `Prompt.box`.
+        score: 0 to 1, the detector's.
+        phrase: the part of the words that it answers.
+    """
+
+    box: tuple[int, int, int, int]
+    score: float
+    phrase: str
+
+
+OnFrame = Callable[[int], None]
+
+
 class Segmenter(Protocol):
-    """A segmentation back end."""
+    """A segmentation back end.
+
+    Attributes:
+        name: as in the registry.
+        needs_prompt: whether `segment` wants a prompt.
+        takes: which of "points", "box" and "words" it understands in prompts.
+    """
 
     name: str
     needs_prompt: bool
+    takes: frozenset[str]
 
     def segment(
         self, image: UInt8[np.ndarray, "h w 3"], prompt: Prompt | None, labels: UInt8[np.ndarray, "h w"] | None
@@ -137,38 +199,53 @@ class Segmenter(Protocol):
         """
         ...
 
+    def track(
+        self, video: UInt8[np.ndarray, "t h w 3"], prompts: Sequence[Prompt], on_frame: OnFrame | None = None
+    ) -> Track:
+        """Segment the first frame by prompts and follow what was found through the video.
+
+        Args:
+            video: RGB.
+            prompts: for frame 0. Those of one role add up (two arms); of the two roles the later
+                prompt wins overlaps.
+            on_frame: called with each frame's index when its labels are there.
+
+        Raises:
+            Refused: as `segment`, on the first frame.
+        """
+        ...
+
+    def follow(
+        self,
+        video: UInt8[np.ndarray, "t h w 3"],
+        labels: UInt8[np.ndarray, "h w"],
+        on_frame: OnFrame | None = None,
+    ) -> Track:
+        """Follow a label map that is known for frame 0, corrected by hand perhaps, through the video.
+
+        Args:
+            video: RGB.
+            labels: arm and object in frame 0; unlabelled pixels are followed as background.
+            on_frame: as in `track`.
+
+        Raises:
+            Refused: labels of another size or without any role.
+        """
+        ...
+
     def close(self) -> None:
         """Give back the memory of weights and image features; the back end may be used again."""
         ...
 
 
-def check_request(
-    image: UInt8[np.ndarray, "h w 3"], prompt: Prompt | None, labels: UInt8[np.ndarray, "h w"] | None
-) -> Prompt:
-    """Return the prompt if it, the image and the labels fit each other: for back ends that need a prompt.
+@runtime_checkable
+class Finder(Protocol):
+    """A back end that finds things by text."""
 
-    Raises:
-        Refused: no prompt, a prompt that leaves the image, a bad image, or labels of another size.
-    """
-    check_image(image)
-    if prompt is None:
-        raise Refused("no prompt was given; expected clicked points or a box")
-    prompt.check_inside_image(*image.shape[:2])
-    if labels is not None:
-        check_labels(labels)
-        if labels.shape != image.shape[:2]:
-            raise Refused(f"label map has shape {labels.shape}; expected the image's {image.shape[:2]}")
-    return prompt
+    def candidates(self, image: UInt8[np.ndarray, "h w 3"], words: str) -> list[Box]:
+        """Return what the words may mean in the image, best score first; none is an empty list.
 
-
-def replace_role(
-    labels: UInt8[np.ndarray, "h w"] | None, role: Role, mask: Bool[np.ndarray, "h w"]
-) -> UInt8[np.ndarray, "h w"]:
-    """Return the label map with `role` exactly where `mask` is true; the newest prompt wins overlaps.
-
-    Pixels that the role had before and has no more become background; no label map means all background.
-    """
-    updated = np.zeros(mask.shape, np.uint8) if labels is None else labels.copy()
-    updated[updated == role] = Role.BACKGROUND
-    updated[mask] = role
-    return updated
+        Raises:
+            Refused: words that `Prompt` refuses.
+        """
+        ...

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 from jaxtyping import UInt8
 
 from mask2iv_ros.errors import Refused
 from mask2iv_ros.masks import Role, check_labels, resize_labels
 from mask2iv_ros.scene import check_image
-from mask2iv_ros.segmentation.base import Prompt, Segmentation
+from mask2iv_ros.segmentation.base import OnFrame, Prompt, Segmentation, Track
+
+
+@dataclass(frozen=True)
+class ExternalSettings:
+    """Nothing to set."""
 
 
 class External:
@@ -19,6 +27,11 @@ class External:
 
     name = "external"
     needs_prompt = False
+    takes: frozenset[str] = frozenset()
+    Settings = ExternalSettings
+
+    def __init__(self, settings: ExternalSettings | None = None) -> None:
+        self.settings = settings or ExternalSettings()
 
     def segment(
         self, image: UInt8[np.ndarray, "h w 3"], prompt: Prompt | None, labels: UInt8[np.ndarray, "h2 w2"] | None
@@ -30,13 +43,28 @@ class External:
         """
         check_image(image)
         if prompt is not None:
-            raise Refused("segmentation back end 'external' takes no clicks or boxes; use 'grabcut' for them")
+            raise Refused("segmentation back end 'external' takes no prompts; use 'grabcut' or 'sam2' for them")
         if labels is None:
             raise Refused("segmentation back end 'external' got no label map; expected one from another node or a file")
         if labels.ndim != 2 or not labels.size:
             raise Refused(f"label map has shape {labels.shape}; expected one channel (h, w)")
         resized = resize_labels(check_labels(labels), image.shape[:2])
         return Segmentation(resized, int(np.isin(resized, (Role.INTERACTOR, Role.OBJECT)).sum()), 1.0)
+
+    def track(
+        self, video: UInt8[np.ndarray, "t h w 3"], prompts: Sequence[Prompt], on_frame: OnFrame | None = None
+    ) -> Track:
+        """Refuse: whoever makes the labels makes them for every frame."""
+        raise Refused("segmentation back end 'external' takes no prompts; use 'grabcut' or 'sam2' for them")
+
+    def follow(
+        self,
+        video: UInt8[np.ndarray, "t h w 3"],
+        labels: UInt8[np.ndarray, "h w"],
+        on_frame: OnFrame | None = None,
+    ) -> Track:
+        """Refuse: whoever makes the labels makes them for every frame."""
+        raise Refused("segmentation back end 'external' follows nothing; expected a label map for every frame")
 
     def close(self) -> None:
         """Do nothing: there are no weights."""

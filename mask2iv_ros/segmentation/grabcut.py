@@ -11,7 +11,8 @@ from jaxtyping import Bool, Float, UInt8
 from mask2iv_ros.errors import Refused
 from mask2iv_ros.masks import iou
 from mask2iv_ros.segmentation import seeds
-from mask2iv_ros.segmentation.base import Prompt, Segmentation, check_request, replace_role
+from mask2iv_ros.segmentation.base import Prompt, Segmentation
+from mask2iv_ros.segmentation.checks import check_request, replace_role
 from mask2iv_ros.segmentation.contour import clearness, to_lab
 
 _SQUARE = np.ones((3, 3), np.uint8)
@@ -81,6 +82,8 @@ class GrabCut:
 
     name = "grabcut"
     needs_prompt = True
+    takes = frozenset({"points", "box"})
+    Settings = GrabCutSettings
 
     def __init__(self, settings: GrabCutSettings | None = None) -> None:
         self.settings = settings or GrabCutSettings()

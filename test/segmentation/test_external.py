@@ -26,7 +26,7 @@ def test_labels_of_another_size_are_brought_to_the_images_without_new_values():
     ("prompt", "labels", "message"),
     [
         (None, None, "'external' got no label map"),
-        (Prompt.from_lists(2, [1], [1]), None, "'external' takes no clicks or boxes; use 'grabcut'"),
+        (Prompt.from_lists(2, [1], [1]), None, "'external' takes no prompts; use 'grabcut'"),
         (None, np.full((4, 6), 3, np.uint8), "label map has the value 3"),
         (None, np.zeros((4, 6, 3), np.uint8), r"label map has shape \(4, 6, 3\); expected one channel"),
         (None, np.zeros((0, 6), np.uint8), r"label map has shape \(0, 6\)"),
