@@ -1,0 +1,6 @@
+"""x."""
+
+
+def find_by_motion(video, segmenter):
+    """X."""
+    raise NotImplementedError
