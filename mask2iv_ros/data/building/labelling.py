@@ -114,10 +114,11 @@ def _piece(
     grid = fine.every(finer)
     video = episode.frames[fine.frames]
     if how == "motion":
-        labels, maker = find_by_motion(video, segmenter), f"{segmenter.name}, by motion"
+        labels, told = find_by_motion(video, segmenter)
+        maker = f"{segmenter.name}, by motion: {told}"
     else:
-        track = segmenter.track(video, prompts_for(video, asked.prompts, segmenter, finer))
-        labels, maker = track.labels, f"{segmenter.name}, by prompts"
+        labels = segmenter.track(video, prompts_for(video, asked.prompts, segmenter, finer)).labels
+        maker = f"{segmenter.name}, by prompts"
     return Piece(span.start, span.task, grid, labels[::finer], maker)
 
 

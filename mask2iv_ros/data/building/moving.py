@@ -1,6 +1,47 @@
-"""x."""
+"""Labels by motion alone, without a click or a word, for footage of a static camera.
+
+The interactor is what moves and reaches in from the border (`moving_interactor`), the object what was at rest and is
+gone after it came, or else what it stops at (`handled_object`). Nothing here knows what an arm or a cup looks
+like: how often it is right is for the report's pictures to show.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import UInt8
+
+from mask2iv_ros.data.building.camera import camera_motion
+from mask2iv_ros.data.building.drop import Dropped
+from mask2iv_ros.data.building.handled_object import find_object
+from mask2iv_ros.data.building.moving_interactor import Moving, find_interactor
+from mask2iv_ros.masks import Role, resize_labels
+from mask2iv_ros.segmentation import Segmenter
+
+_STATIC = 0.03  # of the diagonal: beyond, everything moves and nothing is told by it
 
 
-def find_by_motion(video, segmenter):
-    """X."""
-    raise NotImplementedError
+def find_by_motion(video: UInt8[np.ndarray, "t h w 3"], segmenter: Segmenter) -> tuple[UInt8[np.ndarray, "t h w"], str]:
+    """Return label maps of a video and how its object was told, in words.
+
+    Args:
+        video: RGB, of at least two frames.
+        segmenter: finds the object's contour and follows it.
+
+    Raises:
+        Dropped: the camera moves, or no interactor or no object is found.
+        Refused: the back end takes no points.
+    """
+    shift = camera_motion(video)
+    if shift > _STATIC:
+        raise Dropped("moving camera", f"the background shifts by {shift:.3f} (at most {_STATIC:g} for motion to tell)")
+    moving = Moving.look(video)
+    interactor = find_interactor(moving)
+    thing, how = find_object(moving, interactor, video[0], segmenter)
+    size = video.shape[1:3]
+    arm = np.stack([resize_labels(one.astype(np.uint8), size) > 0 for one in interactor])
+    known = np.where(thing, Role.OBJECT, np.where(arm[0], Role.INTERACTOR, Role.BACKGROUND)).astype(np.uint8)
+    labels = segmenter.follow(video, known).labels
+    # The handled object moves with the interactor and is a part of what moves: there following knows better.
+    combined = np.where(arm, Role.INTERACTOR, Role.BACKGROUND)
+    combined[labels == Role.OBJECT] = Role.OBJECT
+    return combined.astype(np.uint8), how
