@@ -3,51 +3,59 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float64, UInt8
 
 from mask2iv_ros.errors import Refused
 from mask2iv_ros.masks import Role
 
-SHARE = 0.05  # of the clips that the paper drops: "the 5 % least dynamic"
+SHARE = 0.05  # of the clips that the paper leaves out: the 5 % least dynamic ones
 
 
-def motion_score(labels: UInt8[np.ndarray, "t h w"]) -> float:
-    """Return how far interactor and object move from frame to frame, in diagonals of the picture.
+def displacements(labels: UInt8[np.ndarray, "t h w"]) -> Float64[np.ndarray, "t-1 2"]:
+    """Return how far the centroids of interactor and object go from frame to frame, in diagonals of the picture.
 
-    The paper scores clips by the displacement of hand and object and gives no formula. Here it is, of each, the mean
-    distance between the centroids of its mask in neighbouring frames that both show it (0 if none do), and the sum
-    of the two: a hand that waves and an object that is carried both count, and a longer clip scores no more for it.
+    A step to or from a frame in which a role is not seen counts as none.
 
     Args:
         labels: one `Role` per pixel.
     """
-    diagonal = math.hypot(*labels.shape[1:])
-    return sum(_displacement(labels == role) for role in (Role.INTERACTOR, Role.OBJECT)) / diagonal
+    steps = [_steps(labels == role) for role in (Role.INTERACTOR, Role.OBJECT)]
+    return np.stack(steps, axis=1) / math.hypot(*labels.shape[1:])
 
 
-def least_dynamic(scores: Float[np.ndarray, " n"], share: float = SHARE) -> Bool[np.ndarray, " n"]:
-    """Tell which clips have the lowest scores: `share` of them, rounded down; of equal ones the first.
+def motion_score(labels: UInt8[np.ndarray, "t h w"]) -> float:
+    """Return a clip's motion score: the way of the interactor's centroid and that of the object's, added up.
+
+    The paper scores clips by the displacement of hand and object and gives no formula. A way, not the distance
+    from first to last frame: a hand that opens and closes a door has moved. Clips have one length, so the sum is fair.
+    """
+    return float(displacements(labels).sum())
+
+
+def least_motion(scores: Sequence[float], share: float = SHARE) -> float:
+    """Return the score that the lowest `share` of the clips lie below: those are left out, and no other.
+
+    Of n clips, floor(share * n) are left out; where the next score is the same as theirs, fewer.
 
     Raises:
         Refused: a share that is not in [0, 1), or a score that is no number.
     """
     if not 0 <= share < 1:
         raise Refused(f"the share of least dynamic clips is {share}; expected 0 to below 1")
-    if not np.isfinite(scores).all():
-        raise Refused(f"a motion score is {scores[~np.isfinite(scores)][0]}; expected finite numbers")
-    lowest = np.zeros(len(scores), bool)
-    # A hundredth of a clip more, or 0.29 of 100 clips would be 28.
-    lowest[np.argsort(scores, kind="stable")[: math.floor(share * len(scores) + 0.01)]] = True
-    return lowest
+    ordered = np.sort(np.asarray(scores, np.float64))
+    if not np.isfinite(ordered).all():
+        raise Refused(f"a motion score is {ordered[~np.isfinite(ordered)][0]}; expected finite numbers")
+    # 0.29 * 100 is below 29 in floating point.
+    return float(ordered[math.floor(share * len(ordered) + 1e-6)]) if len(ordered) else 0.0
 
 
-def _displacement(mask: Bool[np.ndarray, "t h w"]) -> float:
-    """Return the mean distance in pixels between centroids in neighbouring frames."""
+def _steps(mask: Bool[np.ndarray, "t h w"]) -> Float64[np.ndarray, "t-1"]:
+    """Return the distances in pixels between the centroids of neighbouring frames."""
     count = mask.sum((1, 2))
-    seen = count > 0
     rows = (mask.sum(2) @ np.arange(mask.shape[1])) / np.maximum(count, 1)
     columns = (mask.sum(1) @ np.arange(mask.shape[2])) / np.maximum(count, 1)
-    both = seen[1:] & seen[:-1]
-    return float(np.hypot(np.diff(rows), np.diff(columns))[both].mean()) if both.any() else 0.0
+    both = (count[1:] > 0) & (count[:-1] > 0)
+    return np.where(both, np.hypot(np.diff(rows), np.diff(columns)), 0.0)
