@@ -111,9 +111,9 @@ class _Buffer(_Array):
 
 
 class _Bytes:
-    """Bytes as protocol 2 spells them: a text and how to encode it."""
+    """Bytes as protocol 2 spells them: a text and how to encode it, or nothing where there are none."""
 
-    def __new__(cls, text: str, encoding: str) -> bytes:
+    def __new__(cls, text: str = "", encoding: str = "latin1") -> bytes:
         if encoding != "latin1":
             raise Refused(f"it holds bytes in {encoding!r}")
         return text.encode("latin1")
@@ -123,6 +123,7 @@ _NAMES: dict[tuple[str, str], type] = {
     ("numpy", "dtype"): _Dtype,
     ("numpy", "ndarray"): _Array,
     ("_codecs", "encode"): _Bytes,
+    ("__builtin__", "bytes"): _Bytes,
 }
 for _home in ("numpy.core", "numpy._core"):
     _NAMES |= {
