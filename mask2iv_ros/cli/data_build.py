@@ -10,6 +10,7 @@ from pathlib import Path
 import yaml
 
 from mask2iv_ros.data.building.quality import Quality
+from mask2iv_ros.data.motion import SHARE
 from mask2iv_ros.data.sources.base import Source
 from mask2iv_ros.errors import Refused
 from mask2iv_ros.segmentation import names
@@ -53,7 +54,7 @@ def _builder(
     clips.add_argument("--size", type=int, nargs=2, metavar=("HEIGHT", "WIDTH"), help="pixels (the source's)")
     clips.add_argument("--overlap", type=float, default=0.0, help="share of neighbouring clips (%(default)s)")
     clips.add_argument("--validation", type=float, default=0.0, help="share of the episodes held out (%(default)s)")
-    default = 0.05 if name == "hoi4d" else 0.0
+    default = SHARE if name == "hoi4d" else 0.0
     clips.add_argument(
         "--drop-least", type=float, default=default, metavar="SHARE", help="of the clips, that move least (%(default)s)"
     )
@@ -70,10 +71,12 @@ def _builder(
     )
     quality = parser.add_argument_group("quality: what a clip must be to be kept")
     for field in fields(Quality):
+        # HOI4D is filmed from the head.
+        asks_nothing = name == "hoi4d" and field.name == "camera"
         quality.add_argument(
             f"--quality-{field.name}",
             type=int if field.type == "int" else float,
-            default=field.default,
+            default=1.0 if asks_nothing else field.default,
             metavar="N",
             help=f"{_QUALITY[field.name]} (%(default)s)",
         )

@@ -18,7 +18,6 @@ from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
-import numpy as np
 from tqdm import tqdm
 
 from mask2iv_ros.data.building.clips import slug
@@ -26,6 +25,7 @@ from mask2iv_ros.data.building.ledger import Summary, Unit, in_order, read_outco
 from mask2iv_ros.data.building.plan import Plan, read_plan, write_plan
 from mask2iv_ros.data.building.settings import BuildSettings
 from mask2iv_ros.data.building.shards import OUTCOMES, SAMPLES, build_shard, start_worker, survey
+from mask2iv_ros.data.motion import least_motion
 from mask2iv_ros.data.sources.base import Source, check_id, require_camera
 from mask2iv_ros.errors import Refused
 from mask2iv_ros.export import DatasetWriter, ExportSettings
@@ -143,15 +143,6 @@ def _least_motion(
     outcomes = [one for path in sorted(folder.glob("*.json")) for one in read_outcomes(path)]
     scores = [clip.motion for one in outcomes for clip in one.kept]
     return least_motion(scores, settings.drop_least)
-
-
-def least_motion(scores: Sequence[float], share: float) -> float:
-    """Return the score that the lowest `share` of the clips lie below: those are left out, and no other.
-
-    Of n clips, floor(share * n) are left out; where the next score is the same as theirs, fewer.
-    """
-    ordered = np.sort(np.asarray(scores, np.float64))
-    return float(ordered[int(share * len(ordered))]) if len(ordered) else 0.0
 
 
 def _build(

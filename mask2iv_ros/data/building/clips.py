@@ -14,8 +14,8 @@ from mask2iv_ros.data.building.drop import Drop, Dropped
 from mask2iv_ros.data.building.labelling import Piece, pieces
 from mask2iv_ros.data.building.plan import Plan, column_names
 from mask2iv_ros.data.building.quality import judge, measure
-from mask2iv_ros.data.building.score import displacements
 from mask2iv_ros.data.building.settings import TRAIN, VALIDATION, BuildSettings
+from mask2iv_ros.data.motion import displacements
 from mask2iv_ros.data.sources.base import Source, SourceEpisode
 from mask2iv_ros.errors import Refused
 from mask2iv_ros.export import RobotColumns

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float32, Float64, UInt8
 
 from mask2iv_ros.data.building.camera import camera_motion
 from mask2iv_ros.data.building.drop import Drop
-from mask2iv_ros.data.building.score import motion_score
+from mask2iv_ros.data.motion import motion_score
 from mask2iv_ros.errors import Refused
 from mask2iv_ros.masks import Role, iou
 
@@ -32,7 +32,7 @@ class Quality:
         unseen: largest share of the frames in which a role may be out of sight.
         smallest: fewest pixels of the object where it begins and where it ends.
         largest: largest share of the picture that a role may fill.
-        moves: least motion score (`score`): the way of interactor and object in shares of the picture's diagonal.
+        moves: least motion score (`data.motion`): the way of interactor and object in shares of the picture's diagonal.
         camera: farthest that the background may shift, in shares of the picture's diagonal.
     """
 
@@ -85,7 +85,6 @@ class Figures:
         named = {
             "consistency_interactor": self.consistency[0],
             "consistency_object": self.consistency[1],
-            "motion": min(1.0, self.moves),
         }
         return {name: round(value, 4) for name, value in named.items() if np.isfinite(value)}
 

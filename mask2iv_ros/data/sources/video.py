@@ -124,7 +124,7 @@ def _read_video(path: Path) -> tuple[UInt8[np.ndarray, "t h w 3"], Float64[np.nd
                 if len(frames) * frames[0].nbytes > _MOST_BYTES:
                     raise Refused(
                         f"{path} is more than {_MOST_BYTES >> 30} GiB when decoded ({len(frames)} frames so far); "
-                        "expected shorter ones, as ffmpeg -i IN -c copy -f segment -segment_time 9 OUT%03d.mp4 cuts them"
+                        "expected shorter ones, such as ffmpeg -i IN -c copy -f segment -segment_time 9 OUT%d.mp4 cuts"
                     )
                 if frames[-1].shape != frames[0].shape:
                     raise Refused(f"{path} changes its size at frame {len(frames) - 1}; expected one size throughout")
