@@ -1,17 +1,19 @@
 """What a person says about episodes without masks: clicks, boxes or words, in a small YAML file or on the command line.
 
-all:                                  # of every episode that is not named below; may be left out
-  interactor: robot gripper           # words, for back ends that find things by text
-  object: cup
-episodes:
-  kitchen_03.mp4:                     # id of the episode, as the report names it
-    - interactor: {box: [410, 0, 120, 230]}                     # x, y, width, height in the source's pixels
-      object: {points: [[322, 180]], outside: [[360, 175]]}     # clicks on it, and beside it
-      task: put the cup on the shelf  # in place of the source's text; may be left out
-    - frame: 210                      # from this frame on; frames before the first entry are not used
-      interactor: [{points: [[100, 30]]}, {points: [[500, 40]]}]  # two arms
-      object: {box: [200, 160, 40, 60]}
-      camera: front                   # only for this camera; may be left out
+The file, in which either of `all` and `episodes` may be left out:
+
+    all:                                  # of every episode that is not named below
+      interactor: robot gripper           # words, for back ends that find things by text
+      object: cup
+    episodes:
+      kitchen_03.mp4:                     # id of the episode, as the report names it
+        - interactor: {box: [410, 0, 120, 230]}                     # x, y, width, height in the source's pixels
+          object: {points: [[322, 180]], outside: [[360, 175]]}     # clicks on it, and beside it
+          task: put the cup on the shelf  # in place of the source's text; may be left out
+        - frame: 210                      # from this frame on; frames before the first entry are not used
+          interactor: [{points: [[100, 30]]}, {points: [[500, 40]]}]  # two arms
+          object: {box: [200, 160, 40, 60]}
+          camera: front                   # only for this camera; may be left out
 """
 
 from __future__ import annotations
@@ -109,7 +111,7 @@ def read_prompts(path: Path) -> Prompts:
             )
     except Refused as refusal:
         raise Refused(f"{path}: {refusal}") from refusal
-    return Prompts(episodes, everywhere, json.dumps(told, sort_keys=True, default=str))
+    return Prompts(episodes, everywhere, json.dumps(told, default=str))
 
 
 def told_prompts(interactor: Sequence[str], object_: Sequence[str]) -> Prompts:

@@ -167,7 +167,8 @@ class LeRobotSource:
         feature = self._features[name]
         if name.startswith(_MASKS) or feature.get("dtype") not in ("video", "image"):
             return False
-        return not (feature.get("info") or {}).get("video.is_depth_map", False)
+        told = {**(feature.get("video_info") or {}), **(feature.get("info") or {})}
+        return not (told.get("is_depth_map") or told.get("video.is_depth_map"))
 
     def _data_path(self, row: Mapping[str, Any]) -> str:
         if self.version == "v3.0":
