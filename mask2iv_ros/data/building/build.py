@@ -8,6 +8,7 @@ from the notes: finished shards are taken as they are, begun ones are made anew,
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -175,11 +176,13 @@ def _build(
 
 
 def _jobs(units: Sequence[Unit], done: set[Unit] | tuple[()], folder: Path) -> Iterator[Job]:
-    """Yield what is not done, in pieces that are the same in every run."""
+    """Yield what is not done, in pieces that are the same in every run of the same source."""
     for begin in range(0, len(units), EPISODES_PER_JOB):
         missing = tuple(one for one in units[begin : begin + EPISODES_PER_JOB] if one not in done)
         if missing:
-            yield Job(missing, folder / f"{begin:08d}-{len(missing)}")
+            # Of a source that grew, other episodes may begin at the same place.
+            told = hashlib.sha256(repr(missing).encode()).hexdigest()[:8]
+            yield Job(missing, folder / f"{begin:08d}-{told}")
 
 
 def _require_kept(settings: BuildSettings, notes: Path, writers: dict[str, DatasetWriter]) -> None:
