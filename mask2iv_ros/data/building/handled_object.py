@@ -40,8 +40,6 @@ def find_object(
     Raises:
         Dropped: nothing is gone, and nothing stands out where the interactor stops.
     """
-    if "points" not in segmenter.takes:
-        raise Refused(f"segmentation back end {segmenter.name!r} takes no points; expected one that does for motion")
     gone = _gone(moving, interactor)
     if gone is not None:
         found = _segment(first, _spread(gone), gone.shape, segmenter)

@@ -10,14 +10,11 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import UInt8
 
-from mask2iv_ros.data.building.camera import camera_motion
-from mask2iv_ros.data.building.drop import Dropped
 from mask2iv_ros.data.building.handled_object import find_object
 from mask2iv_ros.data.building.moving_interactor import Moving, find_interactor
+from mask2iv_ros.errors import Refused
 from mask2iv_ros.masks import Role, resize_labels
 from mask2iv_ros.segmentation import Segmenter
-
-_STATIC = 0.03  # of the diagonal: beyond, everything moves and nothing is told by it
 
 
 def find_by_motion(video: UInt8[np.ndarray, "t h w 3"], segmenter: Segmenter) -> tuple[UInt8[np.ndarray, "t h w"], str]:
@@ -31,9 +28,8 @@ def find_by_motion(video: UInt8[np.ndarray, "t h w 3"], segmenter: Segmenter) ->
         Dropped: the camera moves, or no interactor or no object is found.
         Refused: the back end takes no points.
     """
-    shift = camera_motion(video)
-    if shift > _STATIC:
-        raise Dropped("moving camera", f"the background shifts by {shift:.3f} (at most {_STATIC:g} for motion to tell)")
+    if "points" not in segmenter.takes:
+        raise Refused(f"segmentation back end {segmenter.name!r} takes no points; expected one that does for motion")
     moving = Moving.look(video)
     interactor = find_interactor(moving)
     thing, how = find_object(moving, interactor, video[0], segmenter)

@@ -63,8 +63,15 @@ def find_interactor(moving: Moving) -> Bool[np.ndarray, "t h w"]:
     interactor rests for a moment, its colours are known from when it moved.
 
     Raises:
-        Dropped: nothing moves, or nothing of it touches the border.
+        Dropped: the camera moves and with it everything, nothing does, or nothing of it touches the border.
     """
+    usual = float(np.median(moving.speed, axis=(1, 2)).max())
+    if usual > _STILL:
+        raise Dropped(
+            "moving camera",
+            f"half of the picture moves by {usual / SIDE:.3f} of its longer side in one step; expected "
+            "a camera that stands still for motion to tell anything",
+        )
     moves = moving.speed > max(_STILL, _NOISE * float(np.median(moving.speed)))
     things, count = ndimage.label(moves, structure=np.ones((3, 3, 3)))
     if not count:

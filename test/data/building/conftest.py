@@ -13,25 +13,26 @@ from mask2iv_ros.masks import Role
 
 
 def draw(
-    frames: int = 12, size: tuple[int, int] = (48, 64), seed: int = 0, pan: float = 0.0
+    frames: int = 12, size: tuple[int, int] = (48, 64), seed: int = 0, pan: float = 0.0, back: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
-    """A dark arm comes in from the left over a textured table, meets an orange square and pushes it to the right."""
+    """A dark arm comes in from the left over a textured table, pushes an orange square to the right, and may go back."""
     height, width = size
     rng = np.random.default_rng(seed)
     coarse = rng.integers(90, 200, (height // 4 + 2, width // 4 + 8, 3), dtype=np.uint8)
     table = cv2.resize(coarse, None, fx=4, fy=4, interpolation=cv2.INTER_CUBIC)
-    arm = rng.integers(10, 50, (height, 2 * width, 3), dtype=np.uint8)
-    arm = cv2.resize(arm[::3, ::3], (2 * width, height), interpolation=cv2.INTER_NEAREST)
+    arm = rng.integers(0, 80, (height // 4, width // 4, 3), dtype=np.uint8)
+    arm = cv2.resize(arm, (width, height), interpolation=cv2.INTER_CUBIC)
     video, labels = np.zeros((frames, *size, 3), np.uint8), np.zeros((frames, *size), np.uint8)
-    top, side = height // 2 - 6, 12
+    top, side, left = height // 2 - 6, 12, round(0.4 * width)
     for frame in range(frames):
-        tip = round(width * (0.15 + 0.55 * frame / (frames - 1)))
-        left = max(round(0.4 * width), tip)
+        way = frame / (frames - 1)
+        tip = round(width * (0.15 + 0.55 * (1 - abs(1 - 2 * way) if back else way)))
+        left = max(left, tip)
         shift = round(pan * frame)
         video[frame] = table[:height, shift : shift + width]
         video[frame, top : top + side, left : left + side] = (240, 120, 20)
         labels[frame, top : top + side, left : left + side] = Role.OBJECT
-        video[frame, top + 2 : top + side - 2, :tip] = arm[top + 2 : top + side - 2, width - tip : width]
+        video[frame, top + 2 : top + side - 2, :tip] = arm[top + 2 : top + side - 2, width - tip :]
         labels[frame, top + 2 : top + side - 2, :tip] = Role.INTERACTOR
     return video, labels
 
