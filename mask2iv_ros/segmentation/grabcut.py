@@ -1,73 +1,32 @@
-"""OpenCV GrabCut from clicks or a box: several seeds compete, the clearest contour wins."""
+"""OpenCV GrabCut from clicks or a box, and dense optical flow through a video: no weights."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, UInt8
 
 from mask2iv_ros.errors import Refused
-from mask2iv_ros.masks import iou
+from mask2iv_ros.masks import Role, iou
 from mask2iv_ros.segmentation import seeds
-from mask2iv_ros.segmentation.base import Prompt, Segmentation
-from mask2iv_ros.segmentation.checks import check_request, replace_role
-from mask2iv_ros.segmentation.contour import clearness, to_lab
+from mask2iv_ros.segmentation.base import PROMPTED_ROLES, OnFrame, Prompt, Segmentation, Track
+from mask2iv_ros.segmentation.checks import check_followed, check_prompts, check_request, replace_role
+from mask2iv_ros.segmentation.contour import to_lab
+from mask2iv_ros.segmentation.cutting import Candidate, Cutter, GrabCutSettings, resize_mask
+from mask2iv_ros.segmentation.propagation import Part, Plane, Scenery, Sight, step
 
-_SQUARE = np.ones((3, 3), np.uint8)
-_CLICK = 2  # radius in pixels about a click that is taken as said
-
-
-@dataclass(frozen=True)
-class GrabCutSettings:
-    """How GrabCut is seeded, judged and refined.
-
-    Attributes:
-        search_sides: longer side in pixels of the reduced image on which the seeds compete; the next
-            is tried only where the one before found nothing, as thin things vanish when reduced.
-        refine_side: longer side on which the winner's contour is cut again.
-        iterations: GrabCut iterations per cut.
-        tolerances: colour distances (CIE Lab) within which a seed grows from the clicks.
-        radii: discs about the clicks, as shares of the longer side: texture stops growth early.
-        faintest: below this clearness (0 to 1) there is no contour, only a cut through a surface.
-        largest: share of the image above which a result is everything, not a role.
-        smallest_hole: holes below this share of the mask are highlights and prints; they are filled.
-    """
-
-    search_sides: tuple[int, ...] = (256, 480)
-    refine_side: int = 640
-    iterations: int = 2
-    tolerances: tuple[float, ...] = (8.0, 16.0, 28.0, 45.0)
-    radii: tuple[float, ...] = (0.04, 0.1, 0.2)
-    faintest: float = 0.1
-    largest: float = 0.9
-    smallest_hole: float = 0.03
-
-    def __post_init__(self) -> None:
-        for name in ("search_sides", "tolerances", "radii"):
-            if not getattr(self, name) or min(getattr(self, name)) <= 0:
-                raise Refused(f"{name} is {getattr(self, name)}; expected positive numbers, at least one")
-        for name in ("refine_side", "iterations"):
-            if getattr(self, name) < 1:
-                raise Refused(f"{name} is {getattr(self, name)}; expected at least 1")
-        for name in ("faintest", "largest", "smallest_hole"):
-            if not 0 < getattr(self, name) < 1:
-                raise Refused(f"{name} is {getattr(self, name)}; expected a share between 0 and 1")
-
-
-@dataclass(frozen=True)
-class _Candidate:
-    mask: Bool[np.ndarray, "h w"]
-    clearness: float
-    score: float
+Mask = Bool[np.ndarray, "h w"]
+_PIECE = 0.1  # of a role's area: above, a piece of it is followed for itself (two arms)
 
 
 class GrabCut:
     """Segments what is under the clicks or in the box, one role at a time.
 
     GrabCut finds what its seed suggests, so a prompt is tried with several: regions grown from the
-    clicks at rising tolerances, discs for textured things; the box, a smaller one, two ellipses.
+    clicks at rising tolerances, discs for textured things; the box, a smaller one, two ellipses,
+    what in it has colours that are not about it.
     Each is cut within its own neighbourhood. The winner has the clearest contour, in few pieces, not
     too large, and as wide and high as the box; its contour is then cut again at a finer resolution.
 
@@ -96,25 +55,94 @@ class GrabCut:
         Raises:
             Refused: the request does not fit the image, or no contour was found, or one about everything.
         """
-        prompt = check_request(image, prompt, labels)
-        winner, agreement = self._search(image, prompt)
-        fine = _Frame(image, prompt, self.settings.refine_side, self.settings)
-        mask = _resize(fine.refine(_resize(winner.mask, fine.size)), image.shape[:2])
-        if prompt.box is not None:
-            mask &= seeds.rectangle(mask.shape, np.array(prompt.box))  # the reduced one is up to a pixel larger
-        mask[prompt.points[prompt.inside, 1], prompt.points[prompt.inside, 0]] = True
-        mask[prompt.points[~prompt.inside, 1], prompt.points[~prompt.inside, 0]] = False
-        return Segmentation(replace_role(labels, prompt.role, mask), int(mask.sum()), agreement * winner.clearness)
+        prompt = check_request(image, prompt, labels, self.takes)
+        mask, confidence = self._find(image, prompt, None)
+        return Segmentation(replace_role(labels, prompt.role, mask), int(mask.sum()), confidence)
+
+    def track(
+        self, video: UInt8[np.ndarray, "t h w 3"], prompts: Sequence[Prompt], on_frame: OnFrame | None = None
+    ) -> Track:
+        """Segment the first frame and follow each prompt's part for itself; see `Segmenter.track` and `propagation`.
+
+        The whole clip is looked at for the first frame, too: in a box, what differs from its median
+        is probably what is meant.
+
+        Confidence of a role is the mean of its parts': how well colours fit, how like the usual the
+        area is and how far the flow agrees. 0 says hidden or lost; a lost part is looked for.
+        """
+        prompts = check_prompts(video, prompts, self.takes)
+        small = self._small(video)
+        scenery = Scenery.of(small)
+        unlike = scenery.unlike(to_lab(small[0])) if scenery.trust > 0.5 else None
+        masks = [self._find(video[0], prompt, unlike)[0] for prompt in prompts]
+        return self._through(video, small, scenery, [p.role for p in prompts], masks, on_frame)
+
+    def follow(
+        self, video: UInt8[np.ndarray, "t h w 3"], labels: UInt8[np.ndarray, "h w"], on_frame: OnFrame | None = None
+    ) -> Track:
+        """Follow a known label map, each larger piece of a role for itself; confidence as in `track`."""
+        pieces = [(role, piece) for role in check_followed(video, labels) for piece in _pieces(labels == role)]
+        small = self._small(video)
+        roles, masks = [role for role, _ in pieces], [piece for _, piece in pieces]
+        return self._through(video, small, Scenery.of(small), roles, masks, on_frame)
 
     def close(self) -> None:
         """Do nothing: GrabCut keeps nothing between calls."""
 
-    def _search(self, image: UInt8[np.ndarray, "h w 3"], prompt: Prompt) -> tuple[_Candidate, float]:
+    def _small(self, video: UInt8[np.ndarray, "t h w 3"]) -> Reduced:
+        return Reduced(video, self.settings.track_side)
+
+    def _through(
+        self,
+        video: UInt8[np.ndarray, "t h w 3"],
+        small: Reduced,
+        scenery: Scenery,
+        roles: Sequence[Role],
+        masks: Sequence[Mask],
+        on_frame: OnFrame | None,
+    ) -> Track:
+        """Follow masks of the first frame; of two that overlap there, the later one has the pixels."""
+        owned = [m & ~np.any([*masks[i + 1 :], np.zeros_like(m)], axis=0) for i, m in enumerate(masks)]
+        before = small[0]
+        parts = [Part(before, resize_mask(mask, before.shape[:2]), scenery) for mask in owned]
+        labels = np.zeros(video.shape[:3], np.uint8)
+        confidence = np.full((len(video), len(PROMPTED_ROLES)), np.nan)
+        for index in range(len(video)):
+            if index:
+                frame = small[index]
+                step(parts, Sight(before, frame, scenery))
+                before = frame
+                owned = [resize_mask(part.mask, video.shape[1:3]) for part in parts]
+            for role, mask in zip(roles, owned, strict=True):
+                labels[index][mask] = role
+            for column, role in enumerate(PROMPTED_ROLES):
+                if role in roles:
+                    known = [part.confidence for part, own in zip(parts, roles, strict=True) if own == role]
+                    confidence[index, column] = float(np.mean(known))
+            if on_frame:
+                on_frame(index)
+        return Track(labels, confidence)
+
+    def _find(self, image: UInt8[np.ndarray, "h w 3"], prompt: Prompt, unlike: Plane | None) -> tuple[Mask, float]:
+        """Return the mask that the prompt means, and its confidence."""
+        winner, agreement = self._search(image, prompt, unlike)
+        fine = Cutter(image, prompt, self.settings.refine_side, self.settings)
+        mask = resize_mask(fine.refine(resize_mask(winner.mask, fine.size)), image.shape[:2])
+        if prompt.box is not None:
+            mask &= seeds.rectangle(mask.shape, np.array(prompt.box))  # the reduced one is up to a pixel larger
+        mask[prompt.points[prompt.inside, 1], prompt.points[prompt.inside, 0]] = True
+        mask[prompt.points[~prompt.inside, 1], prompt.points[~prompt.inside, 0]] = False
+        return mask, agreement * winner.clearness
+
+    def _search(
+        self, image: UInt8[np.ndarray, "h w 3"], prompt: Prompt, unlike: Plane | None
+    ) -> tuple[Candidate, float]:
         """Return the winner and how far the other seeds agree with it."""
         settings, role = self.settings, prompt.role.name.lower()
         for side in settings.search_sides:
-            frame = _Frame(image, prompt, side, settings)
-            masks = [mask for seed in frame.seeds() if (mask := frame.cut(seed)) is not None]
+            frame = Cutter(image, prompt, side, settings, unlike)
+            cuts = [*(frame.cut(seed) for seed in frame.seeds()), frame.by_colour()]
+            masks = [mask for mask in cuts if mask is not None]
             candidates = [frame.judge(mask) for mask in masks if mask.mean() <= settings.largest]
             clear = [c for c in candidates if c.clearness >= settings.faintest and frame.answers(c.mask)]
             if clear:
@@ -132,140 +160,36 @@ class GrabCut:
         )
 
 
-def _agreement(winner: _Candidate, candidates: list[_Candidate]) -> float:
+def _agreement(winner: Candidate, candidates: list[Candidate]) -> float:
     """Return the mean IoU of the other candidates with the winner, weighted by clearness; 0 without others."""
     others = [c for c in candidates if c is not winner]
     likeness = sum(c.clearness * iou(winner.mask, c.mask) for c in others)
     return float(likeness / max(sum(c.clearness for c in others), 1e-9))
 
 
-class _Frame:
-    """An image and its prompt, reduced to a working size."""
+def _pieces(mask: Mask) -> list[Mask]:
+    """Return the mask's large connected pieces, each with the small ones that are nearest to it."""
+    count, pieces, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
+    large = [i for i in range(1, count) if stats[i, cv2.CC_STAT_AREA] >= _PIECE * mask.sum()]
+    if len(large) <= 1:
+        return [mask]
+    away = [cv2.distanceTransform((pieces != i).astype(np.uint8), cv2.DIST_L2, 3) for i in large]
+    nearest = np.argmin(away, axis=0)
+    return [mask & (nearest == place) for place in range(len(large))]
 
-    def __init__(self, image: UInt8[np.ndarray, "h w 3"], prompt: Prompt, side: int, settings: GrabCutSettings) -> None:
-        height, width = image.shape[:2]
+
+class Reduced(Sequence):
+    """A video's frames at a working size, each reduced when it is asked for: long videos stay out of memory."""
+
+    def __init__(self, video: UInt8[np.ndarray, "t h w 3"], side: int) -> None:
+        self._video = video
+        height, width = video.shape[1:3]
         factor = min(1.0, side / max(height, width))
-        self.settings = settings
         self.size = max(1, round(height * factor)), max(1, round(width * factor))
-        small = cv2.resize(image, self.size[::-1], interpolation=cv2.INTER_AREA) if factor < 1 else image
-        self.rgb = cv2.bilateralFilter(small, 5, 20, 3)  # texture and noise off, edges kept
-        self.lab = to_lab(self.rgb)
-        points = np.minimum((prompt.points * factor).astype(int), np.array(self.size[::-1]) - 1)
-        self.inside, self.outside = points[prompt.inside], points[~prompt.inside]
-        self.box = None if prompt.box is None else np.array(prompt.box) * factor
-        self.allowed = np.ones(self.size, np.bool_) if self.box is None else seeds.rectangle(self.size, self.box)
 
-    def seeds(self) -> list[Bool[np.ndarray, "h w"]]:
-        """Return the first guesses, without what is nearer to a click outside than to one inside."""
-        if self.box is not None:
-            found = [*seeds.boxed(self.size, self.box)]
-        else:
-            found = [
-                *seeds.grown(self.lab, self.inside, self.settings.tolerances),
-                *seeds.discs(self.size, self.inside, self.settings.radii),
-            ]
-        if len(self.inside) and len(self.outside):
-            near = seeds.nearer(self.size, self.inside, self.outside)
-            found = [seed & near for seed in found]
-        return found
+    def __len__(self) -> int:
+        return len(self._video)
 
-    def cut(self, seed: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"] | None:
-        """Return GrabCut's answer to one seed, made one piece with the clicks; None if it is empty."""
-        window = self._window(seed if self.box is None else self.allowed)
-        trimap = np.where(seed, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
-        trimap[self._rim(window)] = cv2.GC_BGD
-        if self.box is not None:
-            strict = np.where(self.allowed, trimap, cv2.GC_BGD).astype(np.uint8)
-            found = self._grabcut(strict, window)
-            if found is not None and self.answers(found):
-                return found
-            # A box that cuts into the role makes its edge expensive, and nothing is left: let the
-            # cut go beyond the box, and clip it.
-        return self._grabcut(trimap, window)
-
-    def refine(self, mask: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
-        """Return the mask with the contour cut again within a band as wide as the search was coarse."""
-        reach = 1 + 2 * max(1, round(max(self.size) / self.settings.search_sides[0]))
-        band = np.ones((reach, reach), np.uint8)
-        inner = cv2.erode(mask.astype(np.uint8), band) > 0
-        outer = cv2.dilate(mask.astype(np.uint8), band) > 0
-        trimap = np.where(mask, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
-        trimap[inner], trimap[~outer] = cv2.GC_FGD, cv2.GC_BGD
-        refined = self._grabcut(trimap, self._window(mask))
-        return mask if refined is None else refined
-
-    def judge(self, mask: Bool[np.ndarray, "h w"]) -> _Candidate:
-        """Return the mask with its clearness and its score in the competition."""
-        clear = clearness(self.lab, mask)
-        pieces = cv2.connectedComponents(mask.astype(np.uint8))[0] - 1
-        return _Candidate(mask, clear, clear * np.sqrt(self._span(mask) * (1 - mask.mean()) / pieces))
-
-    def answers(self, mask: Bool[np.ndarray, "h w"]) -> bool:
-        """Return whether the mask is more than the clicks' own pixels, or spans a fair part of the box."""
-        if self.box is None:
-            return mask.sum() >= 1.5 * seeds.stamp(self.size, self.inside, _CLICK).sum()
-        return self._span(mask) >= 0.25
-
-    def _span(self, mask: Bool[np.ndarray, "h w"]) -> float:
-        """Return the IoU of the mask's own bounding box and the prompt's; 1 without one."""
-        if self.box is None:
-            return 1.0
-        extent = np.array(cv2.boundingRect(mask.astype(np.uint8)), np.float64)
-        return iou(seeds.rectangle(self.size, extent), self.allowed)
-
-    def _window(self, mask: Bool[np.ndarray, "h w"]) -> tuple[slice, slice]:
-        rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-        if not rows.size:
-            return slice(0, self.size[0]), slice(0, self.size[1])
-        margin = max(8, int(0.35 * max(np.ptp(rows), np.ptp(columns))))
-        return (
-            slice(max(0, rows[0] - margin), min(self.size[0], rows[-1] + margin + 1)),
-            slice(max(0, columns[0] - margin), min(self.size[1], columns[-1] + margin + 1)),
-        )
-
-    def _rim(self, window: tuple[slice, slice]) -> Bool[np.ndarray, "h w"]:
-        """Return all but the window's interior; where the image itself ends, the role may go on."""
-        rows, columns = window
-        top, left = rows.start + (rows.start > 0), columns.start + (columns.start > 0)
-        bottom, right = rows.stop - (rows.stop < self.size[0]), columns.stop - (columns.stop < self.size[1])
-        rim = np.ones(self.size, np.bool_)
-        rim[top:bottom, left:right] = False
-        return rim
-
-    def _grabcut(self, trimap: UInt8[np.ndarray, "h w"], window: tuple[slice, slice]) -> Bool[np.ndarray, "h w"] | None:
-        trimap[seeds.stamp(self.size, self.inside, _CLICK)] = cv2.GC_FGD
-        trimap[seeds.stamp(self.size, self.outside, _CLICK)] = cv2.GC_BGD
-        local = np.ascontiguousarray(trimap[window])
-        foreground = (local == cv2.GC_FGD) | (local == cv2.GC_PR_FGD)
-        if not foreground.any():
-            return None
-        if not foreground.all():
-            cv2.setRNGSeed(0)  # GrabCut's k-means draws from OpenCV's global generator
-            models: tuple[Float[np.ndarray, "1 65"], ...] = (np.zeros((1, 65)), np.zeros((1, 65)))
-            rgb = np.ascontiguousarray(self.rgb[window])
-            cv2.grabCut(rgb, local, None, *models, self.settings.iterations, cv2.GC_INIT_WITH_MASK)
-        mask = np.zeros(self.size, np.bool_)
-        mask[window] = (local == cv2.GC_FGD) | (local == cv2.GC_PR_FGD)
-        return self._tidy(mask & self.allowed)
-
-    def _tidy(self, mask: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"] | None:
-        """Return the pieces under the clicks (or the large ones of a box), small holes filled."""
-        opened = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_OPEN, _SQUARE) > 0
-        mask = opened | (mask & seeds.stamp(self.size, self.inside, _CLICK))
-        _, pieces, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=4)
-        if len(self.inside):
-            kept = pieces[self.inside[:, 1], self.inside[:, 0]]
-        else:
-            areas = stats[1:, cv2.CC_STAT_AREA]
-            kept = 1 + np.flatnonzero(areas >= 0.1 * areas.max(initial=0))
-        mask = np.isin(pieces, kept[kept > 0])
-        if not mask.any():
-            return None
-        _, gaps, stats, _ = cv2.connectedComponentsWithStats((~mask).astype(np.uint8), connectivity=4)
-        small = 1 + np.flatnonzero(stats[1:, cv2.CC_STAT_AREA] < self.settings.smallest_hole * mask.sum())
-        said = gaps[self.outside[:, 1], self.outside[:, 0]]
-        return mask | np.isin(gaps, np.setdiff1d(small, said))
-
-
-def _resize(mask: Bool[np.ndarray, "h w"], size: tuple[int, int]) -> Bool[np.ndarray, "h2 w2"]:
-    return cv2.resize(mask.astype(np.float32), size[::-1], interpolation=cv2.INTER_LINEAR) >= 0.5
+    def __getitem__(self, index: int) -> UInt8[np.ndarray, "h2 w2 3"]:
+        frame = np.ascontiguousarray(self._video[index])
+        return cv2.resize(frame, self.size[::-1], interpolation=cv2.INTER_AREA)

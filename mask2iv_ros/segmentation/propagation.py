@@ -22,17 +22,19 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
+from mask2iv_ros.segmentation import colours
 from mask2iv_ros.segmentation.contour import to_lab
+from mask2iv_ros.segmentation.seeds import ring
 
 Mask = Bool[np.ndarray, "h w"]
 Plane = Float[np.ndarray, "h w"]
 
-_BINS = (8, 16, 16)  # of a colour histogram, in L, a, b
 _LIMIT = 4.0  # log odds beyond which a single witness is not believed
 _SLACK = 1.0  # pixels by which forward and backward flow may differ and still agree
 _STILL = 8.0  # Lab distance to the median of the clip below which a pixel is the same
 _SCENES = 24  # frames that the median is taken of
 _LOST = 0.15  # of the usual area: below, the part is hidden
+_SEARCH = 12.0  # pixels a frame by which the search for a lost part widens
 
 
 @dataclass(frozen=True)
@@ -92,110 +94,107 @@ class Part:
         self.mask = mask
         self.confidence = 1.0
         self._usual = float(mask.sum())
+        self._seen, self._gone = mask, 0  # the last mask that was believed, and for how many frames none was
         lab = to_lab(frame)
-        bins = _binned(lab)
-        near = _ring(mask, 0.5)
-        self._first = _histogram(bins, mask)
-        self._inside, self._beside = self._first, _histogram(bins, near)
-        odds = self._colour(bins)
+        bins = colours.binned(lab)
+        near = ring(mask)
+        self._first = colours.histogram(bins, mask)
+        self._inside, self._beside = self._first, colours.histogram(bins, near)
+        odds = colours.odds(bins, self._inside, self._beside)
         # Colours that are inside and beside alike say nothing: a mirror, a white cup on a white table.
         self._tells = float(np.clip(_mean(odds > 0, mask) - _mean(odds > 0, near), 0, 1))
         self._moves = scenery.trust * _mean(scenery.unlike(lab), mask)
 
-    def step(self, frame: UInt8[np.ndarray, "h w 3"], flow: Flow) -> None:
-        """Find the part in the next frame: `mask` and `confidence` are of that frame then."""
-        lab = to_lab(frame)
-        bins = _binned(lab)
+    def expect(self, sight: Sight) -> Plane:
+        """Return, per pixel of the next frame, the log odds that it is this part."""
+        odds = 1.2 * self._tells * self._colour(sight)
+        odds += self.scenery.trust * self._moves * (4.0 * sight.unlike - 2.0)
+        if self._gone:
+            return odds + self._nearness(self._seen, 6.0 + _SEARCH * self._gone)
+        flow = sight.flow
         carried = flow.carry(self.mask.astype(np.float32))
         drift = float(np.percentile(flow.speed[self.mask], 90)) if self.mask.any() else 0.0
-        doubt = 1 - _mean(flow.trust, carried > 0.5) if (carried > 0.5).any() else 1.0
-        reach = 2.0 + doubt * (8.0 + drift)
-        away = cv2.distanceTransform((carried < 0.5).astype(np.uint8), cv2.DIST_L2, 3)
-        nearness = np.maximum(2.0 - 3.0 * away / reach, -6.0)
+        believed = carried > 0.5
+        doubt = 1 - _mean(flow.trust, believed) if believed.any() else 1.0
+        nearness = self._nearness(believed, 2.0 + doubt * (8.0 + drift))
         followed = flow.trust * _logit(carried, _LIMIT) + (1 - flow.trust) * np.clip(nearness, -_LIMIT, 0.5)
-        unlike = self.scenery.unlike(lab)
-        colour = self._colour(bins)
-        odds = followed + 1.2 * self._tells * colour + np.minimum(nearness, 0)
-        odds += self.scenery.trust * self._moves * (4.0 * unlike - 2.0)
-        found = self._cut(frame, odds)
-        self._settle(found, colour, bins, flow)
+        return odds + followed + np.minimum(nearness, 0)
 
-    def _cut(self, frame: UInt8[np.ndarray, "h w 3"], odds: Plane) -> Mask:
-        """Return GrabCut's answer within what the witnesses leave open."""
-        odds = cv2.GaussianBlur(odds.astype(np.float32), (0, 0), 0.8)
-        likely = odds > 0
-        if likely.sum() < 8:
-            return np.zeros_like(likely)
-        trimap = np.where(likely, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
-        trimap[odds > 3.5], trimap[odds < -2.5] = cv2.GC_FGD, cv2.GC_BGD
-        rows, columns = np.flatnonzero(likely.any(axis=1)), np.flatnonzero(likely.any(axis=0))
-        margin = 6 + int(0.2 * max(np.ptp(rows), np.ptp(columns)))
-        window = (slice(max(0, rows[0] - margin), rows[-1] + margin), slice(max(0, columns[0] - margin), columns[-1] + margin))
-        local = np.ascontiguousarray(trimap[window])
-        unsure = np.isin(local, (cv2.GC_PR_FGD, cv2.GC_PR_BGD)).any()
-        background = np.isin(local, (cv2.GC_BGD, cv2.GC_PR_BGD)).any()
-        if unsure and background:
-            cv2.setRNGSeed(0)
-            models = np.zeros((1, 65)), np.zeros((1, 65))
-            cv2.grabCut(np.ascontiguousarray(frame[window]), local, None, *models, 1, cv2.GC_INIT_WITH_MASK)
-        mask = np.zeros_like(likely)
-        mask[window] = np.isin(local, (cv2.GC_FGD, cv2.GC_PR_FGD))
-        return _tidy(mask)
+    @staticmethod
+    def _nearness(mask: Mask, reach: float) -> Plane:
+        """Return 2 on the mask, 0 a part of the reach away from it, and less farther off."""
+        if not mask.any():
+            return np.full(mask.shape, -6.0, np.float32)
+        away = cv2.distanceTransform(1 - mask.astype(np.uint8), cv2.DIST_L2, 3)
+        return np.maximum(2.0 - 3.0 * away / reach, -6.0)
 
-    def _settle(self, found: Mask, colour: Plane, bins: np.ndarray, flow: Flow) -> None:
+    def settle(self, sight: Sight, odds: Plane) -> None:
+        """Take what the odds and the picture's edges say: `mask` and `confidence` are of that frame then."""
+        found = _cut(sight.frame, odds)
+        colour = self._colour(sight)
         area = float(found.sum())
-        if area < _LOST * self._usual:
-            # Hidden: the mask stays what is seen of it, and nothing is learned until it is back.
-            self.mask, self.confidence = found, 0.0
-            return
         fits = _mean(colour > 0, found) if self._tells > 0.3 else 1.0
-        size = min(area, self._usual) / max(area, self._usual)
-        self.mask = found
-        self.confidence = float(np.clip(fits * np.sqrt(size) * (0.5 + 0.5 * _mean(flow.trust, found)), 0, 1))
-        self._beside = 0.8 * self._beside + 0.2 * _histogram(bins, _ring(found, 0.5))
+        size = min(area, self._usual) / max(area, self._usual, 1.0)
+        # Hidden or lost: nothing is learned, and it is looked for farther and farther from where it was last.
+        if area < _LOST * self._usual or (self._gone and (size < 0.4 or fits < 0.6)):
+            self._gone += 1
+            self.mask, self.confidence = np.zeros_like(found) if self._gone > 1 else found, 0.0
+            return
+        self._gone, self._seen, self.mask = 0, found, found
+        self.confidence = float(np.clip(fits * np.sqrt(size) * (0.5 + 0.5 * _mean(sight.flow.trust, found)), 0, 1))
+        self._beside = 0.8 * self._beside + 0.2 * colours.histogram(sight.bins, ring(found))
         if self.confidence > 0.6:
-            recent = 0.85 * self._inside + 0.15 * _histogram(bins, found)
+            recent = 0.85 * self._inside + 0.15 * colours.histogram(sight.bins, found)
             self._inside = 0.5 * self._first + 0.5 * recent
             self._usual = 0.95 * self._usual + 0.05 * area
 
-    def _colour(self, bins: np.ndarray) -> Plane:
-        """Return, per pixel, the log odds that its colour is the part's rather than its surroundings'."""
-        inside, beside = self._inside.ravel()[bins], self._beside.ravel()[bins]
-        return np.clip(np.log((inside + 1e-4) / (beside + 1e-4)), -_LIMIT, _LIMIT)
+    def _colour(self, sight: Sight) -> Plane:
+        return colours.odds(sight.bins, self._inside, self._beside)
 
 
-def _binned(lab: Float[np.ndarray, "h w 3"]) -> np.ndarray:
-    scale = (lab - np.array([0, -64, -64])) / np.array([100, 128, 128])
-    index = np.clip((scale * _BINS).astype(int), 0, np.array(_BINS) - 1)
-    return np.ravel_multi_index(tuple(np.moveaxis(index, -1, 0)), _BINS)
+class Sight:
+    """A frame with all that the parts look at in it."""
+
+    def __init__(self, before: UInt8[np.ndarray, "h w 3"], frame: UInt8[np.ndarray, "h w 3"], scenery: Scenery) -> None:
+        lab = to_lab(frame)
+        self.frame = frame
+        self.flow = Flow(before, frame)
+        self.bins = colours.binned(lab)
+        self.unlike = scenery.unlike(lab)
 
 
-def _histogram(bins: np.ndarray, where: Mask) -> Float[np.ndarray, "l a b"]:
-    count = np.bincount(bins[where], minlength=int(np.prod(_BINS))).astype(np.float32).reshape(_BINS)
-    for axis in range(3):  # neighbouring colours are nearly the same colour
-        count = 0.5 * count + 0.25 * (_shifted(count, 1, axis) + _shifted(count, -1, axis))
-    return count / max(count.sum(), 1e-9)
+def step(parts: Sequence[Part], sight: Sight) -> None:
+    """Let all parts find themselves in the next frame; where two want a pixel, each has the other's odds against it."""
+    expected = [part.expect(sight) for part in parts]
+    for index, (part, odds) in enumerate(zip(parts, expected, strict=True)):
+        rivals = [other for other_index, other in enumerate(expected) if other_index != index]
+        part.settle(sight, odds - np.clip(np.max(rivals, axis=0), 0, _LIMIT) if rivals else odds)
 
 
-def _shifted(count: np.ndarray, by: int, axis: int) -> np.ndarray:
-    moved = np.roll(count, by, axis)
-    edge = [slice(None)] * 3
-    edge[axis] = 0 if by > 0 else -1
-    moved[tuple(edge)] = 0
-    return moved
-
-
-def _ring(mask: Mask, share: float) -> Mask:
-    """Return what lies about the mask, as wide as a share of its longer side."""
-    if not mask.any():
-        return ~mask
-    _, _, width, height = cv2.boundingRect(mask.astype(np.uint8))
-    reach = 2 * max(4, int(share * max(width, height))) + 1
-    x, y, w, h = cv2.boundingRect(mask.astype(np.uint8))
-    ring = np.zeros_like(mask)
-    pad = reach // 2
-    ring[max(0, y - pad) : y + h + pad, max(0, x - pad) : x + w + pad] = True
-    return ring & ~mask
+def _cut(frame: UInt8[np.ndarray, "h w 3"], odds: Plane) -> Mask:
+    """Return GrabCut's answer within what the witnesses leave open."""
+    odds = cv2.GaussianBlur(odds.astype(np.float32), (0, 0), 0.8)
+    likely = odds > 0
+    if likely.sum() < 8:
+        return np.zeros_like(likely)
+    trimap = np.where(likely, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
+    trimap[odds > 3.5], trimap[odds < -2.5] = cv2.GC_FGD, cv2.GC_BGD
+    rows, columns = np.flatnonzero(likely.any(axis=1)), np.flatnonzero(likely.any(axis=0))
+    margin = 6 + int(0.2 * max(np.ptp(rows), np.ptp(columns)))
+    window = (
+        slice(max(0, rows[0] - margin), rows[-1] + margin),
+        slice(max(0, columns[0] - margin), columns[-1] + margin),
+    )
+    local = np.ascontiguousarray(trimap[window])
+    unsure = np.isin(local, (cv2.GC_PR_FGD, cv2.GC_PR_BGD)).any()
+    background = np.isin(local, (cv2.GC_BGD, cv2.GC_PR_BGD)).any()
+    if unsure and background:
+        cv2.setRNGSeed(0)
+        models = np.zeros((1, 65)), np.zeros((1, 65))
+        cv2.grabCut(np.ascontiguousarray(frame[window]), local, None, *models, 1, cv2.GC_INIT_WITH_MASK)
+    mask = np.zeros_like(likely)
+    mask[window] = np.isin(local, (cv2.GC_FGD, cv2.GC_PR_FGD))
+    return _tidy(mask)
 
 
 def _tidy(mask: Mask) -> Mask:

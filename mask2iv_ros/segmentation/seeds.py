@@ -56,6 +56,17 @@ def rectangle(size: tuple[int, int], box: Float[np.ndarray, " 4"]) -> Mask:
     return mask
 
 
+def ring(mask: Mask) -> Mask:
+    """Return what lies about the mask: its bounding box, wider by half on every side, without the mask."""
+    if not mask.any():
+        return ~mask
+    x, y, width, height = cv2.boundingRect(mask.astype(np.uint8))
+    pad = max(4, max(width, height) // 2)
+    about = np.zeros_like(mask)
+    about[max(0, y - pad) : y + height + pad, max(0, x - pad) : x + width + pad] = True
+    return about & ~mask
+
+
 def stamp(size: tuple[int, int], points: Int[np.ndarray, "n 2"], radius: int) -> Mask:
     """Return discs of a radius in pixels about the points."""
     canvas = np.zeros(size, np.uint8)

@@ -7,7 +7,8 @@ import pytest
 from mask2iv_ros.errors import Refused
 from mask2iv_ros.masks import Role, iou
 from mask2iv_ros.segmentation.base import Prompt
-from mask2iv_ros.segmentation.grabcut import GrabCut, GrabCutSettings
+from mask2iv_ros.segmentation.cutting import GrabCutSettings
+from mask2iv_ros.segmentation.grabcut import GrabCut
 
 VIDEOS = Path(__file__).resolve().parents[2] / "../shared/data/real_video"
 real = pytest.mark.skipif(not VIDEOS.exists(), reason="the shared real videos are not on this machine")
