@@ -210,7 +210,6 @@ def _roles(masks: dict[int, Path], frame: int, category: str, thing: Thing, vide
 
 def _decode(path: Path, height: int) -> _Video:
     """Decode a video, reduced to a height and an even width."""
-    frames: list[UInt8[np.ndarray, "h w 3"]] = []
     times: list[float] = []
     try:
         with av.open(str(path), metadata_errors="replace") as container:
@@ -221,22 +220,19 @@ def _decode(path: Path, height: int) -> _Video:
             size = (stream.height, stream.width)
             height = min(height, size[0])
             width = 2 * round(size[1] * height / size[0] / 2)
+            # Room for as many as it promises: a list of frames would have to be copied, which doubles the memory.
+            frames = np.empty((min(stream.frames, _LONGEST) or _LONGEST, height, width, 3), np.uint8)
             for frame in container.decode(stream):
-                if len(frames) == _LONGEST:
-                    raise Refused(f"{path} has over {_LONGEST} frames; expected a recording of 20 s")
-                reduced = frame.reformat(width, height, "rgb24", interpolation="AREA")
-                frames.append(reduced.to_ndarray())
+                if len(times) == len(frames):
+                    raise Refused(f"{path} has over {len(frames)} frames; expected a recording of 20 s")
+                frames[len(times)] = frame.reformat(width, height, "rgb24", interpolation="AREA").to_ndarray()
                 times.append(float(frame.time))
     except (av.error.FFmpegError, OSError, TypeError) as error:
         why = getattr(error, "strerror", None) or error
-        raise Refused(f"{path} cannot be decoded after {len(frames)} frames ({why}); expected a whole video") from error
-    if not frames:
+        raise Refused(f"{path} cannot be decoded after {len(times)} frames ({why}); expected a whole video") from error
+    if not times:
         raise Refused(f"{path} has no frame that can be decoded; expected HOI4D's image.mp4")
-    video = np.empty((len(frames), *frames[0].shape), np.uint8)
-    for number in range(len(frames)):
-        video[number] = frames[number]
-        frames[number] = video[:0]  # np.stack would hold all of them twice
-    return _Video(video, np.array(times) - times[0], size)
+    return _Video(frames[: len(times)], np.array(times) - times[0], size)
 
 
 def _at_the_masks_rate(video: _Video, masks: int) -> _Video:

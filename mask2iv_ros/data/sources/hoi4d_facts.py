@@ -138,10 +138,11 @@ def decode_labels(picture: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w
     Raises:
         Refused: over a twentieth of what is not black has such a colour.
     """
-    high = picture >> 6
-    labels = _BY_COLOUR[high[..., 0] | high[..., 1] << 2 | high[..., 2] << 4]
-    labels[(picture & 63).any(-1)] = 0
-    painted = picture.any(-1)
+    red, green, blue = (picture[..., channel] for channel in range(3))
+    labels = _BY_COLOUR[red >> 6 | green >> 6 << 2 | blue >> 6 << 4]
+    together = red | green | blue  # channel by channel: any(axis=-1) takes ten times as long
+    labels[together & 63 > 0] = 0
+    painted = together > 0
     foreign = np.count_nonzero(painted & (labels == 0))
     if foreign > _FOREIGN * np.count_nonzero(painted):
         row, column = np.argwhere(painted & (labels == 0))[0]

@@ -39,7 +39,7 @@ def decode_picture(
                 raise Refused(f"{where} is {width} x {height} pixels; expected {expected[1]} x {expected[0]}")
             if width * height > _LARGEST:
                 raise Refused(f"{where} is {width} x {height} pixels; expected at most {_LARGEST} of them")
-            return np.array(image.convert("RGB"))
+            return np.array(image if image.mode == "RGB" else image.convert("RGB"))
     except _BROKEN as error:
         if isinstance(error, Refused):
             raise
