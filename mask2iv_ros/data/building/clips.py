@@ -125,7 +125,7 @@ def _cut(
     whole: str,
 ) -> Iterator[BuiltClip | LeftOut]:
     count, frames = len(piece.grid.frames), settings.frames
-    for begin in windows(count, frames, settings.overlap, _merit(piece, frames)):
+    for begin in windows(count, frames, settings.overlap, _merit(piece, frames, settings.quality.smallest)):
         chosen = piece.grid.frames[begin : begin + frames]
         clip = f"{whole}.{chosen[0]:06d}"
         gap = find_gap(piece.grid, begin, frames)
@@ -163,11 +163,11 @@ def _cut(
         yield BuiltClip(rollout, robot, split_of(episode.id, settings.validation), figures.moves, uneven)
 
 
-def _merit(piece: Piece, frames: int) -> np.ndarray:
+def _merit(piece: Piece, frames: int, smallest: int) -> np.ndarray:
     """Return how much happens in the clip that begins at each moment; minus infinity where its ends lack the object."""
     places = len(piece.labels) - frames + 1
     moved = np.concatenate([[0.0], np.cumsum(displacements(piece.labels).sum(1))])
-    seen = (piece.labels == Role.OBJECT).any((1, 2))
+    seen = (piece.labels == Role.OBJECT).sum((1, 2)) >= max(1, smallest)
     merit = moved[frames - 1 :] - moved[:places]
     return np.where(seen[:places] & seen[frames - 1 :], merit, -np.inf)
 

@@ -2,28 +2,37 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import cv2
 import numpy as np
-from jaxtyping import Bool, Int64
+from jaxtyping import Bool, Float32, Int64
 from scipy import ndimage
 
 from mask2iv_ros.data.building.drop import Dropped
 from mask2iv_ros.data.building.moving_interactor import Moving
 from mask2iv_ros.errors import Refused
-from mask2iv_ros.masks import Role, iou
+from mask2iv_ros.masks import Role, iou, resize_labels
 from mask2iv_ros.segmentation import Prompt, Segmenter
 
 MOVED, REACHED = "what it moved", "what it reached"
 
 _NEAR = 4  # pixels about the interactor that are not compared: there it casts shadows and mixes colours
-_COLOUR = 12.0  # Lab distance from which on a pixel has changed
+CHANGED = 12.0  # Lab distance from which on a pixel has changed
 _CHROMA = 6.0  # of it without lightness: less is a shadow
 _LASTS = 0.6  # share of the frames after its change in which a pixel stays changed
 _SMALLEST, _LARGEST = 0.001, 0.15  # shares of the picture that an object has
+_HIDDEN = 0.3  # share of it that may be the interactor
+_EDGE = 0.5  # of its own width, about, that may lie along the picture's border
 _RING = 6  # pixels about a place, whose colours it is compared with
 _ALONG, _ACROSS = (0.0, 0.04, 0.08), (0.0, -0.04, 0.04)  # shares of the width about the tip where clicks are tried
 _ALIKE = 0.6  # IoU from which on two clicks mean the same thing
 _TIP = 92  # percentile of the distance from where the interactor comes in, from which on it is its tip
+
+
+class _Thing(NamedTuple):
+    mask: Bool[np.ndarray, "h w"]
+    sure: float
 
 
 def find_object(
@@ -40,20 +49,26 @@ def find_object(
     Raises:
         Dropped: nothing is gone, and nothing stands out where the interactor stops.
     """
+    height, width = interactor.shape[1:]
+    hidden = resize_labels(interactor[0].astype(np.uint8), first.shape[:2]) > 0
+
+    def under(points: Int64[np.ndarray, "n 2"]) -> _Thing | None:
+        scale = np.array([first.shape[1] / width, first.shape[0] / height])
+        return _under(first, np.unique(((points + 0.5) * scale).astype(np.int64), axis=0), hidden, segmenter)
+
     gone = _gone(moving, interactor)
     if gone is not None:
-        found = _segment(first, _spread(gone), gone.shape, segmenter)
-        if found is not None:
-            return found[0], MOVED
-    clicks = [one for one in _about_tip(interactor) if not interactor[0, one[0, 1], one[0, 0]]]
-    found = [one for click in clicks if (one := _segment(first, click, interactor.shape[1:], segmenter)) is not None]
+        left = under(_spread(gone))
+        if left is not None:
+            return left.mask, MOVED
+    found = [one for click in _about_tip(interactor) if (one := under(click)) is not None]
     if not found:
         raise Dropped(
             "object not found", "nothing is gone from where it was, and nothing stands out where the interactor stops"
         )
     # What several clicks mean is rather one thing than what a single one does.
-    support = [sum(sure for other, sure in found if iou(mask, other) >= _ALIKE) for mask, _ in found]
-    return found[int(np.argmax(support))][0], REACHED
+    support = [sum(other.sure for other in found if iou(one.mask, other.mask) >= _ALIKE) for one in found]
+    return found[int(np.argmax(support))].mask, REACHED
 
 
 def _gone(moving: Moving, interactor: Bool[np.ndarray, "t h w"]) -> Bool[np.ndarray, "h w"] | None:
@@ -62,20 +77,9 @@ def _gone(moving: Moving, interactor: Bool[np.ndarray, "t h w"]) -> Bool[np.ndar
     Where a thing left and where it was put down both stay changed. Where it left, it stood out from its
     surroundings in the first frame more than what is there in the end.
     """
-    square = np.ones((2 * _NEAR + 1,) * 2, np.uint8)
-    free = np.stack([cv2.dilate(one.astype(np.uint8), square) == 0 for one in interactor])
-    difference = moving.lab - moving.lab[0]
-    # The light of the whole picture may change: what all free pixels have in common is not theirs.
-    difference = (
-        difference
-        - np.stack(
-            [
-                np.median(one[where], axis=0) if where.any() else np.zeros(3)
-                for one, where in zip(difference, free, strict=True)
-            ]
-        ).astype(np.float32)[:, None, None]
-    )
-    changed = (np.linalg.norm(difference, axis=3) > _COLOUR) & (np.linalg.norm(difference[..., 1:], axis=3) > _CHROMA)
+    free = ~_near(interactor)
+    difference = unlike_first(moving, interactor)
+    changed = (np.linalg.norm(difference, axis=3) > CHANGED) & (np.linalg.norm(difference[..., 1:], axis=3) > _CHROMA)
     seen = free & free[0]
     begun = np.maximum.accumulate(changed & seen, axis=0)
     lasting = (changed & seen).sum(0) >= np.maximum(2, _LASTS * (begun & seen).sum(0))
@@ -97,6 +101,20 @@ def _gone(moving: Moving, interactor: Bool[np.ndarray, "t h w"]) -> Bool[np.ndar
         if before > after and share * before > most:
             best, most = where, share * before
     return best
+
+
+def unlike_first(moving: Moving, interactor: Bool[np.ndarray, "t h w"]) -> Float32[np.ndarray, "t h w 3"]:
+    """Return by how much each pixel's Lab differs from the first frame's, beyond what the light of the room did."""
+    difference = moving.lab - moving.lab[0]
+    for one, covered in zip(difference, _near(interactor), strict=True):
+        if not covered.all():
+            one -= np.median(one[~covered], axis=0)
+    return difference
+
+
+def _near(interactor: Bool[np.ndarray, "t h w"]) -> Bool[np.ndarray, "t h w"]:
+    square = np.ones((2 * _NEAR + 1,) * 2, np.uint8)
+    return np.stack([cv2.dilate(one.astype(np.uint8), square) > 0 for one in interactor])
 
 
 def _stands_out(lab: np.ndarray, where: Bool[np.ndarray, "h w"]) -> float:
@@ -142,15 +160,22 @@ def _about_tip(interactor: Bool[np.ndarray, "t h w"]) -> list[Int64[np.ndarray, 
     return [one for one in points if 0 <= one[0, 0] < width and 0 <= one[0, 1] < height]
 
 
-def _segment(
-    first: np.ndarray, points: Int64[np.ndarray, "n 2"], size: tuple[int, int], segmenter: Segmenter
-) -> tuple[Bool[np.ndarray, "h w"], float] | None:
-    """Return what is under points of a reduced picture and how sure it is; None if nothing of an object's size is."""
-    scale = np.array([first.shape[1] / size[1], first.shape[0] / size[0]])
-    own = np.unique(((points + 0.5) * scale).astype(np.int64), axis=0)
+def _under(
+    image: np.ndarray, points: Int64[np.ndarray, "n 2"], hidden: Bool[np.ndarray, "h w"], segmenter: Segmenter
+) -> _Thing | None:
+    """Return what is under points (x, y) of an image; None if that is no object.
+
+    It is none if it is too small or too large, mostly the interactor, or goes on beyond the picture, as walls do.
+    """
+    points = points[~hidden[points[:, 1], points[:, 0]]]
+    if not len(points):
+        return None
     try:
-        found = segmenter.segment(first, Prompt(Role.OBJECT, own, np.ones(len(own), np.bool_)), None)
+        found = segmenter.segment(image, Prompt(Role.OBJECT, points, np.ones(len(points), np.bool_)), None)
     except Refused:
         return None
     mask = found.labels == Role.OBJECT
-    return (mask, found.confidence) if _SMALLEST <= mask.mean() <= _LARGEST else None
+    if not _SMALLEST <= mask.mean() <= _LARGEST or (mask & hidden).sum() > _HIDDEN * mask.sum():
+        return None
+    edge = sum(int(side.sum()) for side in (mask[0], mask[-1], mask[:, 0], mask[:, -1]))
+    return _Thing(mask, found.confidence) if edge <= _EDGE * np.sqrt(mask.sum()) else None

@@ -8,9 +8,9 @@ like: how often it is right is for the report's pictures to show.
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Bool, UInt8
 
-from mask2iv_ros.data.building.handled_object import find_object
+from mask2iv_ros.data.building.handled_object import CHANGED, find_object, unlike_first
 from mask2iv_ros.data.building.moving_interactor import Moving, find_interactor
 from mask2iv_ros.errors import Refused
 from mask2iv_ros.masks import Role, resize_labels
@@ -33,11 +33,17 @@ def find_by_motion(video: UInt8[np.ndarray, "t h w 3"], segmenter: Segmenter) ->
     moving = Moving.look(video)
     interactor = find_interactor(moving)
     thing, how = find_object(moving, interactor, video[0], segmenter)
-    size = video.shape[1:3]
-    arm = np.stack([resize_labels(one.astype(np.uint8), size) > 0 for one in interactor])
+    arm = _resize(interactor, video.shape[1:3])
     known = np.where(thing, Role.OBJECT, np.where(arm[0], Role.INTERACTOR, Role.BACKGROUND)).astype(np.uint8)
-    labels = segmenter.follow(video, known).labels
+    followed = segmenter.follow(video, known).labels == Role.OBJECT
+    # Where the object was and the picture has not changed since, there it still is.
+    same = np.linalg.norm(unlike_first(moving, interactor), axis=3) < CHANGED
+    resting = thing & _resize(same, video.shape[1:3])
     # The handled object moves with the interactor and is a part of what moves: there following knows better.
-    combined = np.where(arm, Role.INTERACTOR, Role.BACKGROUND)
-    combined[labels == Role.OBJECT] = Role.OBJECT
-    return combined.astype(np.uint8), how
+    labels = np.where(arm, Role.INTERACTOR, Role.BACKGROUND)
+    labels[followed | resting] = Role.OBJECT
+    return labels.astype(np.uint8), how
+
+
+def _resize(masks: Bool[np.ndarray, "t h w"], size: tuple[int, int]) -> Bool[np.ndarray, "t h2 w2"]:
+    return np.stack([resize_labels(one.astype(np.uint8), size) > 0 for one in masks])

@@ -15,7 +15,7 @@ from mask2iv_ros.masks import Role
 def draw(
     frames: int = 12, size: tuple[int, int] = (48, 64), seed: int = 0, pan: float = 0.0, back: bool = False
 ) -> tuple[np.ndarray, np.ndarray]:
-    """A dark arm comes in from the left over a textured table, pushes an orange square to the right, and may go back."""
+    """A dark arm from the left pushes an orange square over a textured table, and may go back."""
     height, width = size
     rng = np.random.default_rng(seed)
     coarse = rng.integers(90, 200, (height // 4 + 2, width // 4 + 8, 3), dtype=np.uint8)
