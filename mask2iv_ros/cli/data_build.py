@@ -64,7 +64,7 @@ def _builder(
         labels.add_argument(
             f"--{role}", nargs="+", default=[], metavar="WHAT", help=f"words, X,Y of clicks, or X,Y,W,H, as {example}"
         )
-    labels.add_argument("--motion", action="store_true", help="static camera: what moves, and what it moves")
+    labels.add_argument("--motion", action="store_true", help="static camera: what moves, and what it handles")
     labels.add_argument("--segmenter", default="grabcut", choices=names(), help="back end (%(default)s)")
     labels.add_argument(
         "--segmenter-set", action="append", default=[], metavar="KEY=VALUE", help="of the back end, as weights=FOLDER"
@@ -98,10 +98,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.sample < 0:
         raise Refused(f"--sample is {arguments.sample}; expected 0 or more clips")
     told = bool(arguments.interactor or arguments.object)
-    if told + arguments.motion + (arguments.prompts is not None) > 1:
-        raise Refused(
-            "labels are asked for in several ways; expected --prompts, or --interactor and --object, or --motion"
-        )
+    if told and arguments.prompts is not None:
+        raise Refused("prompts are told twice; expected --prompts, or --interactor and --object")
     prompts = Prompts()
     if arguments.prompts is not None:
         prompts = read_prompts(arguments.prompts)

@@ -16,6 +16,7 @@ from mask2iv_ros.data.building.moving import find_by_motion
 from mask2iv_ros.data.building.prompts import Asked, Prompts
 from mask2iv_ros.data.sources.base import SourceEpisode, Span
 from mask2iv_ros.errors import Refused
+from mask2iv_ros.masks import Role
 from mask2iv_ros.segmentation import Segmenter
 
 How = Literal["source", "prompts", "motion"]
@@ -74,8 +75,8 @@ def pieces(
 def _sections(episode: SourceEpisode, camera: str, how: How, prompts: Prompts) -> Iterator[tuple[Span, Asked | None]]:
     spans = episode.spans or (Span(0, len(episode.frames), episode.task),)
     said = prompts.of(episode.id, camera)
-    if how != "prompts" or (len(said) == 1 and said[0] is prompts.everywhere):
-        yield from ((span, said[0] if how == "prompts" else None) for span in spans)
+    if how == "source" or not said or said[0] is prompts.everywhere:
+        yield from ((span, said[0] if said else None) for span in spans)
         return
     ends = [one.frame for one in said[1:]] + [len(episode.frames)]
     for asked, end in zip(said, ends, strict=True):
@@ -114,7 +115,8 @@ def _piece(
     grid = fine.every(finer)
     video = episode.frames[fine.frames]
     if how == "motion":
-        labels, told = find_by_motion(video, segmenter)
+        said = () if asked is None else prompts_for(video, asked.of(Role.OBJECT), segmenter, finer)
+        labels, told = find_by_motion(video, segmenter, said)
         maker = f"{segmenter.name}, by motion: {told}"
     else:
         labels = segmenter.track(video, prompts_for(video, asked.prompts, segmenter, finer)).labels

@@ -1,11 +1,14 @@
 """Labels by motion alone, without a click or a word, for footage of a static camera.
 
 The interactor is what moves and reaches in from the border (`moving_interactor`), the object what was at rest and is
-gone after it came, or else what it stops at (`handled_object`). Nothing here knows what an arm or a cup looks
+gone after it came, or else what it stops at (`handled_object`),
+unless someone says which it is. Nothing here knows what an arm or a cup looks
 like: how often it is right is for the report's pictures to show.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Bool, UInt8
@@ -14,25 +17,33 @@ from mask2iv_ros.data.building.handled_object import CHANGED, find_object, unlik
 from mask2iv_ros.data.building.moving_interactor import Moving, find_interactor
 from mask2iv_ros.errors import Refused
 from mask2iv_ros.masks import Role, resize_labels
-from mask2iv_ros.segmentation import Segmenter
+from mask2iv_ros.segmentation import Prompt, Segmenter
+
+SAID = "what was pointed at"
 
 
-def find_by_motion(video: UInt8[np.ndarray, "t h w 3"], segmenter: Segmenter) -> tuple[UInt8[np.ndarray, "t h w"], str]:
+def find_by_motion(
+    video: UInt8[np.ndarray, "t h w 3"], segmenter: Segmenter, prompts: Sequence[Prompt] = ()
+) -> tuple[UInt8[np.ndarray, "t h w"], str]:
     """Return label maps of a video and how its object was told, in words.
 
     Args:
         video: RGB, of at least two frames.
         segmenter: finds the object's contour and follows it.
+        prompts: of the object in the first frame, where someone said which it is.
 
     Raises:
         Dropped: the camera moves, or no interactor or no object is found.
         Refused: the back end takes no points.
     """
-    if "points" not in segmenter.takes:
+    if not prompts and "points" not in segmenter.takes:
         raise Refused(f"segmentation back end {segmenter.name!r} takes no points; expected one that does for motion")
     moving = Moving.look(video)
     interactor = find_interactor(moving)
-    thing, how = find_object(moving, interactor, video[0], segmenter)
+    if prompts:
+        thing, how = segmenter.track(video[:1], prompts).labels[0] == Role.OBJECT, SAID
+    else:
+        thing, how = find_object(moving, interactor, video[0], segmenter)
     arm = _resize(interactor, video.shape[1:3])
     known = np.where(thing, Role.OBJECT, np.where(arm[0], Role.INTERACTOR, Role.BACKGROUND)).astype(np.uint8)
     followed = segmenter.follow(video, known).labels == Role.OBJECT

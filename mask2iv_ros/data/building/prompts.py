@@ -41,7 +41,7 @@ class Asked:
     """What is said of one frame.
 
     Attributes:
-        prompts: of the interactor and of the object, at least one of each.
+        prompts: of the object, at least one; and of the interactor, where motion does not find it.
         frame: of the episode; what is said holds from it on.
         camera: that it is said of; "" for every camera.
         task: in place of the source's text; "" to keep that.
@@ -53,9 +53,8 @@ class Asked:
     task: str = ""
 
     def __post_init__(self) -> None:
-        for role in (Role.INTERACTOR, Role.OBJECT):
-            if not self.of(role):
-                raise Refused(f"nothing is said of the {role.name.lower()}; expected clicks, a box or words of it")
+        if not self.of(Role.OBJECT):
+            raise Refused("nothing is said of the object; expected clicks, a box or words of it")
         if self.frame < 0:
             raise Refused(f"frame is {self.frame}; expected 0 or more")
 
@@ -84,6 +83,19 @@ class Prompts:
             return () if self.everywhere is None else (self.everywhere,)
         fitting = [one for one in self.episodes[episode] if one.camera in ("", camera)]
         return tuple(sorted(fitting, key=lambda one: one.frame))
+
+    def require_interactors(self, said: bool) -> None:
+        """Check that something is said of the interactor wherever something is said of the object, or nowhere.
+
+        Raises:
+            Refused: otherwise; the sentence names the first entry.
+        """
+        entries = [(name, asked) for name, entries in self.episodes.items() for asked in entries]
+        for name, asked in [*entries, *([("all", self.everywhere)] if self.everywhere else [])]:
+            if said and not asked.of(Role.INTERACTOR):
+                raise Refused(f"nothing is said of the interactor of {name!r}; expected clicks, a box or words of it")
+            if not said and asked.of(Role.INTERACTOR):
+                raise Refused(f"motion finds the interactor of {name!r}, of which something is said; expected nothing")
 
 
 def read_prompts(path: Path) -> Prompts:
@@ -118,9 +130,9 @@ def told_prompts(interactor: Sequence[str], object_: Sequence[str]) -> Prompts:
     """Return prompts from a command line: per role words, or "X,Y" of clicks, or one "X,Y,WIDTH,HEIGHT" of a box.
 
     Raises:
-        Refused: a role has nothing, or something else.
+        Refused: the object has nothing, or a role something else.
     """
-    prompts = (_told(Role.INTERACTOR, interactor), _told(Role.OBJECT, object_))
+    prompts = (*((_told(Role.INTERACTOR, interactor),) if interactor else ()), _told(Role.OBJECT, object_))
     return Prompts(everywhere=Asked(prompts), digest=json.dumps([list(interactor), list(object_)]))
 
 

@@ -26,7 +26,8 @@ class BuildSettings:
         name: first part of the clips' ids, such as that of the robot; letters, digits and "_".
         cameras: of the source; clips of several are all in one dataset.
         how: labels are come by.
-        prompts: what is said of the episodes, where labels are made of prompts.
+        prompts: what is said of the episodes, where labels are made of prompts; of the object alone, or nothing,
+            where the interactor is found by motion.
         segmenter: back end that makes labels.
         segmenter_settings: of that back end, where they differ from its own.
         frames: of a clip.
@@ -76,6 +77,8 @@ class BuildSettings:
         if "\n" in self.task:
             raise Refused(f"task is {self.task[:80]!r}; expected one line")
         ExportSettings(self.camera)
+        if self.how != "source":
+            self.prompts.require_interactors(self.how == "prompts")
 
     @property
     def splits(self) -> tuple[str, ...]:

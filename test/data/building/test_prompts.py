@@ -67,6 +67,7 @@ def test_a_command_line_says_words_clicks_or_a_box():
     ("interactor", "object_", "said"),
     [
         (["arm"], [], "--object is ''; expected words, clicks"),
+        ([], [], "--object is ''; expected words, clicks"),
         (["arm"], ["3,4", "cup"], "--object is '3,4 cup'"),
         (["1,2,3"], ["cup"], "--interactor is '1,2,3'"),
         (["0,0,9,9", "0,0,8,8"], ["cup"], "--interactor is '0,0,9,9 0,0,8,8'"),
@@ -108,6 +109,14 @@ def test_no_file(tmp_path: Path):
         read_prompts(tmp_path / "nowhere.yaml")
 
 
-def test_both_roles_are_wanted():
-    with pytest.raises(Refused, match="nothing is said of the interactor"):
+def test_the_object_is_wanted_and_the_interactor_where_motion_does_not_find_it(tmp_path: Path):
+    with pytest.raises(Refused, match="nothing is said of the object"):
         Asked(())
+    alone = read_prompts(write(tmp_path, "episodes: {a: {object: cup}}"))
+    alone.require_interactors(said=False)
+    with pytest.raises(Refused, match="nothing is said of the interactor of 'a'"):
+        alone.require_interactors(said=True)
+    both = read_prompts(write(tmp_path, FILE))
+    both.require_interactors(said=True)
+    with pytest.raises(Refused, match=r"motion finds the interactor of 'kitchen\.mp4'"):
+        both.require_interactors(said=False)
