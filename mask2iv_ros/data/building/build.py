@@ -139,7 +139,7 @@ def _least_motion(
     jobs = [job for job in _jobs(units, (), folder) if not job.folder.with_suffix(".json").is_file()]
     with tqdm(total=len(units), unit="episode", desc="measuring motion") as bar:
         bar.update(len(units) - sum(len(job.units) for job in jobs))
-        for job in _worked(jobs, workers, settings, partial(survey, source, settings, plan)):
+        for job in _worked(jobs, workers, partial(survey, source, settings, plan)):
             bar.update(len(job.units))
     outcomes = [one for path in sorted(folder.glob("*.json")) for one in read_outcomes(path)]
     scores = [clip.motion for one in outcomes for clip in one.kept]
@@ -164,10 +164,11 @@ def _build(
         _clear(shards, jobs, writers)
         bar = stack.enter_context(tqdm(total=len(units), unit="episode", desc="building"))
         bar.update(len(done & set(units)))
+        # Told now: workers finish later jobs before it is their turn.
         todo = [job for job in jobs if not job.folder.is_dir()]
-        worked = _worked(todo, workers, settings, partial(build_shard, source, settings, plan))
+        worked = _worked(todo, workers, partial(build_shard, source, settings, plan))
         for job in jobs:
-            if not job.folder.is_dir():
+            if job in todo:
                 next(worked)
             _settle(job, writers, notes)
             bar.set_postfix(clips=sum(writer.episodes for writer in writers.values()), refresh=False)
@@ -231,9 +232,7 @@ def _settle(job: Job, writers: dict[str, DatasetWriter], notes: Path) -> None:
     shutil.rmtree(job.folder)
 
 
-def _worked(
-    jobs: Sequence[Job], workers: int, settings: BuildSettings, work: Callable[[Sequence[Unit], Path], None]
-) -> Iterator[Job]:
+def _worked(jobs: Sequence[Job], workers: int, work: Callable[[Sequence[Unit], Path], None]) -> Iterator[Job]:
     """Do the jobs, in parallel; yield them in their order as they are done."""
     if workers == 1 or len(jobs) < 2:
         for job in jobs:

@@ -6,7 +6,7 @@ import os
 import shutil
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -167,6 +167,22 @@ def test_an_episode_s_id_decides_its_split():
 
 def test_the_same_whatever_the_workers(built: Path, tmp_path: Path, drawn_dataset: LeRobotSource):
     build(drawn_dataset, settings(tmp_path / "out", validation=0.4), workers=2)
+    assert contents(tmp_path / "out") == contents(built)
+
+
+def test_shards_that_are_finished_before_their_turn(
+    built: Path, tmp_path: Path, drawn_dataset: LeRobotSource, monkeypatch: pytest.MonkeyPatch
+):
+    def ahead(jobs: list, workers: int, work: Callable) -> Iterator:
+        for place, job in enumerate(jobs):
+            for one in jobs[: 3 if place == 0 else place + 1]:
+                if not one.folder.with_suffix(".seen").exists():
+                    work(one.units, one.folder)
+                    one.folder.with_suffix(".seen").mkdir()
+            yield job
+
+    monkeypatch.setattr(building, "_worked", ahead)
+    build(drawn_dataset, settings(tmp_path / "out", validation=0.4))
     assert contents(tmp_path / "out") == contents(built)
 
 
