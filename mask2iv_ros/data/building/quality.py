@@ -26,7 +26,7 @@ class Quality:
 
     Attributes:
         consistency: least IoU of a role's mask with the one before it carried along by optical flow, mean over time.
-        jump: largest factor by which a role's area may change from frame to frame.
+        jump: largest factor by which a role's area may change from a frame to the next in which it is seen.
         swap: least share of a role's pixels that come from its own pixels of the frame before, by flow or by
             colour; below, the mask has gone over to another thing.
         unseen: largest share of the frames in which a role may be out of sight.
@@ -62,7 +62,7 @@ class Figures:
 
     Attributes:
         consistency: interactor's and object's, see `Quality`.
-        jump: largest factor between the areas of neighbouring frames in which the role is seen.
+        jump: largest factor between the areas of a frame and the next in which the role is seen.
         own: least share of a role's pixels that come from itself.
         unseen: share of the frames.
         largest: largest share of the picture.
@@ -188,17 +188,17 @@ def _of_role(
     """Return a role's consistency and the least share of its pixels that come from itself."""
     rows, columns = np.indices(masks.shape[1:], dtype=np.float32)
     likeness, own = [], []
-    for step, flow in enumerate(flows):
-        before, after = masks[step], masks[step + 1]
-        if not before.any() or not after.any():
-            continue
-        carried = cv2.remap(
-            before.astype(np.uint8), columns + flow[..., 0], rows + flow[..., 1], cv2.INTER_NEAREST
-        ).astype(bool)
-        likeness.append(iou(carried, after))
-        by_flow = float((carried & after).sum() / after.sum())
-        own.append(max(by_flow, _same_colours(frames[step], before, frames[step + 1], after)))
-    return (float(np.mean(likeness)), min(own)) if likeness else (float("nan"), float("nan"))
+    for one, other in pairwise(np.flatnonzero(masks.any((1, 2)))):
+        before, after = masks[one], masks[other]
+        by_flow = 0.0
+        if other == one + 1:
+            came = columns + flows[one][..., 0], rows + flows[one][..., 1]
+            carried = cv2.remap(before.astype(np.uint8), *came, cv2.INTER_NEAREST) > 0
+            likeness.append(iou(carried, after))
+            by_flow = float((carried & after).sum() / after.sum())
+        # What comes back into sight is told by its colours alone.
+        own.append(max(by_flow, _same_colours(frames[one], before, frames[other], after)))
+    return float(np.mean(likeness)) if likeness else float("nan"), min(own, default=float("nan"))
 
 
 def _same_colours(
@@ -216,10 +216,9 @@ def _same_colours(
 
 
 def _jump(areas: Float64[np.ndarray, " t"]) -> float:
-    """Return the largest factor between neighbouring areas; steps into or out of sight are counted as `unseen`."""
-    before, after = areas[:-1], areas[1:]
-    seen = (before > 0) & (after > 0)
-    if not seen.any():
+    """Return the largest factor between the areas of frames in which a role is seen, one after the other."""
+    seen = areas[areas > 0]
+    if len(seen) < 2:
         return float("nan")
-    ratio = after[seen] / before[seen]
+    ratio = seen[1:] / seen[:-1]
     return float(np.maximum(ratio, 1 / ratio).max())

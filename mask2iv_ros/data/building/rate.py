@@ -8,6 +8,7 @@ step shows as much as `STEP` of the picture's width.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from statistics import median_low
 from typing import NamedTuple
 
 import cv2
@@ -63,7 +64,9 @@ def clip_rate(paces: Sequence[Pace], frames: int) -> tuple[int, str]:
     """
     if not paces:
         raise Refused("no episode of the source has two frames; expected videos")
-    rate, moving, length = (float(np.median(found)) for found in zip(*paces, strict=True))
+    rates, speeds, lengths = zip(*paces, strict=True)
+    # One of the source's own rates: a mean of two would divide neither.
+    rate, moving, length = median_low(rates), float(np.median(speeds)), float(np.median(lengths))
     possible = [one for one in divisors(rate) if one >= min(SLOWEST, round(rate))]
     fitting = [one for one in possible if (frames - 1) / one <= length * (1 + 1e-6)] or possible[:1]
     chosen = min(fitting, key=lambda one: abs(np.log(one / max(moving / STEP, 1e-6))))

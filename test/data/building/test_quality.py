@@ -54,6 +54,17 @@ def test_a_mask_that_goes_over_to_another_thing(drawn):
     assert kind(video, labels, swap=0) is None
 
 
+def test_what_comes_back_into_sight_as_another_thing(drawn):
+    video, labels = drawn()
+    video[:, 2:14, 44:56] = (20, 60, 220)
+    for frame in range(5, len(labels)):
+        labels[frame][labels[frame] == Role.OBJECT] = 0
+        labels[frame, 2:14, 44:56] = Role.OBJECT if frame > 7 else labels[frame, 2:14, 44:56]
+    assert kind(video, labels) == "object identity swap"
+    labels[8:, :36, 20:] = np.where(labels[8:, :36, 20:] == 0, Role.OBJECT, labels[8:, :36, 20:])
+    assert kind(video, labels) == "object area jumps"
+
+
 def test_what_is_too_small_too_large_or_out_of_sight(drawn):
     video, labels = drawn()
     gone = labels.copy()

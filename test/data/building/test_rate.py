@@ -14,6 +14,11 @@ def test_the_stride_follows_from_how_fast_things_move():
     assert clip_rate([Pace(1.2, 9.0, 60.0)], 16)[0] == 1
 
 
+def test_of_several_rates_one_is_divided():
+    assert clip_rate([Pace(25, 6 * STEP, 20.0), Pace(30, 6 * STEP, 20.0)], 16)[0] == 5
+    assert clip_rate([Pace(24, 6 * STEP, 20.0), Pace(30, 6 * STEP, 20.0), Pace(30, 6 * STEP, 20.0)], 16)[0] == 6
+
+
 def test_clips_fit_into_half_of_the_episodes():
     slow = 3 * STEP
     assert clip_rate([Pace(30, slow, 6.0)], 16)[0] == 3
