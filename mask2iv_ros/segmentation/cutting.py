@@ -17,6 +17,7 @@ from mask2iv_ros.segmentation.contour import clearness, to_lab
 _SQUARE = np.ones((3, 3), np.uint8)
 _MOVED = 0.2  # of a box: above, what is unlike the empty scene in it is probably what is meant
 _HUES = 2.0  # what a colour counts beside motion: what the arm uncovers is unlike the median, too
+_OPENWORK = 20  # by which holes are smaller in what is made of rods
 _ROUNDS = 3  # of learning a box's colours and looking again what has them
 _CLICK = 2  # radius in pixels about a click that is taken as said
 
@@ -240,8 +241,9 @@ class Cutter:
         mask = np.isin(pieces, kept[kept > 0])
         if not mask.any():
             return None
+        share = self.settings.smallest_hole / (_OPENWORK if thin else 1)
         _, gaps, stats, _ = cv2.connectedComponentsWithStats((~mask).astype(np.uint8), connectivity=4)
-        small = 1 + np.flatnonzero(stats[1:, cv2.CC_STAT_AREA] < self.settings.smallest_hole * mask.sum())
+        small = 1 + np.flatnonzero(stats[1:, cv2.CC_STAT_AREA] < share * mask.sum())
         said = gaps[self.outside[:, 1], self.outside[:, 0]]
         return mask | np.isin(gaps, np.setdiff1d(small, said))
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, UInt8
 
 from mask2iv_ros.errors import Refused
 from mask2iv_ros.masks import Role
@@ -22,6 +22,7 @@ from mask2iv_ros.segmentation.checks import (
     replace_role,
 )
 from mask2iv_ros.segmentation.loading import ModelSettings, free
+from mask2iv_ros.segmentation.presence import role_confidence
 
 try:
     from sam2.sam2_image_predictor import SAM2ImagePredictor
@@ -33,7 +34,6 @@ except ModuleNotFoundError as error:
         "install the extra sam2: uv pip install -c constraints.txt '.[sam2]'"
     ) from error
 
-_LOST = 0.5  # SAM 2's own belief that its object is in the frame: below, confidence is 0
 Mask = Bool[np.ndarray, "h w"]
 
 
@@ -169,21 +169,6 @@ class Sam2:
                 if on_frame:
                     on_frame(index)
         return Track(labels, confidence)
-
-
-def role_confidence(
-    roles: Sequence[Role], sure: Float[np.ndarray, "n h w"], seen: Sequence[float]
-) -> Float[np.ndarray, " 2"]:
-    """Return per role the mean over its things of presence times the mean probability of the mask's pixels."""
-    each = [
-        p * float(s[s > 0.5].mean()) if p >= _LOST and (s > 0.5).any() else 0.0 for s, p in zip(sure, seen, strict=True)
-    ]
-    return np.array(
-        [
-            np.mean([e for e, own in zip(each, roles, strict=True) if own == r]) if r in roles else np.nan
-            for r in PROMPTED_ROLES
-        ]
-    )
 
 
 def _presence(state: dict[str, Any], number: int, index: int) -> float:
