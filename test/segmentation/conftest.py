@@ -1,0 +1,84 @@
+"""Tiny networks of the true classes with random weights, saved and loaded as the real ones are."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+SIDE = 128  # pixels that the tiny SAM 2 looks at, a multiple of 64
+
+
+@pytest.fixture(scope="session")
+def tiny_sam2(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Return weights and config of a SAM 2.1 as its YAML has it, made small."""
+    torch = pytest.importorskip("torch")
+    sam2 = pytest.importorskip("sam2", reason="needs the extra sam2")
+    from hydra.utils import instantiate
+    from omegaconf import OmegaConf
+
+    folder = tmp_path_factory.mktemp("sam2")
+    config = OmegaConf.load(Path(sam2.__file__).parent / "configs/sam2.1/sam2.1_hiera_t.yaml")
+    model = config.model
+    model.image_size = SIDE
+    model.image_encoder.trunk.embed_dim = 8
+    model.image_encoder.trunk.stages = [1, 1, 1, 1]
+    model.image_encoder.trunk.global_att_blocks = [2]
+    model.image_encoder.neck.backbone_channel_list = [64, 32, 16, 8]
+    for attention in (model.memory_attention.layer.self_attention, model.memory_attention.layer.cross_attention):
+        attention.feat_sizes = [SIDE // 16, SIDE // 16]
+    model.memory_attention.layer.dim_feedforward = 32
+    model.memory_attention.num_layers = 1
+    OmegaConf.save(config, folder / "tiny.yaml")
+    torch.manual_seed(0)
+    network = instantiate(model, _recursive_=True)
+    torch.save({"model": network.state_dict()}, folder / "tiny.pt")
+    return {"weights": str(folder / "tiny.pt"), "config": str(folder / "tiny.yaml"), "device": "cpu"}
+
+
+@pytest.fixture(scope="session")
+def tiny_detector(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Return the folder of a GroundingDINO with its processor."""
+    torch = pytest.importorskip("torch")
+    from transformers import (
+        BertConfig,
+        BertTokenizerFast,
+        GroundingDinoConfig,
+        GroundingDinoForObjectDetection,
+        GroundingDinoImageProcessor,
+        GroundingDinoProcessor,
+        SwinConfig,
+    )
+
+    folder = tmp_path_factory.mktemp("detector")
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", ".", "?", "the", "red", "cup", "a", "robot", "arm"]
+    (folder / "vocab.txt").write_text("\n".join(words))
+    tokenizer = BertTokenizerFast(str(folder / "vocab.txt"))
+    text = BertConfig(
+        vocab_size=len(words), hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16
+    )
+    backbone = SwinConfig(
+        image_size=64, embed_dim=8, depths=[1, 1, 1, 1], num_heads=[1, 1, 1, 1], window_size=2, out_indices=[2, 3, 4]
+    )
+    config = GroundingDinoConfig(
+        backbone_config=backbone, text_config=text, d_model=16, num_queries=10, encoder_layers=1, decoder_layers=1,
+        encoder_ffn_dim=16, decoder_ffn_dim=16, encoder_attention_heads=2, decoder_attention_heads=2,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    GroundingDinoForObjectDetection(config).save_pretrained(folder)
+    images = GroundingDinoImageProcessor(size={"shortest_edge": 64, "longest_edge": 96})
+    GroundingDinoProcessor(images, tokenizer).save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture(scope="session")
+def clip() -> np.ndarray:
+    """Return four RGB frames of 40 x 64 pixels in which a red disc moves over noise."""
+    rng = np.random.default_rng(0)
+    video = rng.integers(90, 120, (4, 40, 64, 3)).astype(np.uint8)
+    y, x = np.mgrid[:40, :64]
+    for index, frame in enumerate(video):
+        frame[(x - 20 - 3 * index) ** 2 + (y - 20) ** 2 < 64] = (200, 30, 40)
+    return video
