@@ -78,7 +78,7 @@ def local(weights: str) -> Path | None:
     path = Path(weights).expanduser()
     if path.exists():
         return path
-    if path.suffix or weights.startswith((".", "/", "~")) or weights.count("/") != 1:
+    if path.suffix in (".pt", ".pth", ".safetensors") or weights.startswith((".", "/", "~")) or weights.count("/") != 1:
         raise Refused(f"weights are {weights!r}, and nothing is there; expected a path or a hub id such as owner/name")
     return None
 

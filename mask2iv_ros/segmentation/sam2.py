@@ -162,7 +162,7 @@ class Sam2:
                 for role, share in zip(roles, sure, strict=True):
                     labels[index][share > 0.5] = role
                 confidence[index] = role_confidence(roles, sure, seen)
-                model.forget(state, index - model.lookback)
+                model.forget(state, index - model.lookback + 1)
                 if index == 0:
                     for role in dict.fromkeys(roles):
                         check_mask(labels[0] == role, role)

@@ -179,7 +179,7 @@ class Sam3:
                 for role, share in zip(roles, sure, strict=True):
                     labels[index][share > 0.5] = role
                 confidence[index] = role_confidence(roles, sure, seen)
-                _forget(session, index - keep)
+                _forget(session, index - keep + 1)
                 if on_frame:
                     on_frame(index)
         return Track(labels, confidence)

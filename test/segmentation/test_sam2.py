@@ -12,6 +12,7 @@ from mask2iv_ros.segmentation.base import Prompt
 pytest.importorskip("sam2", reason="needs the extra sam2")
 CLICK = Prompt.from_lists(2, [20], [20])
 BOX = Prompt.from_lists(1, box=[10, 10, 20, 20])
+OTHER = Prompt.from_lists(2, box=[24, 8, 30, 24])
 
 
 @pytest.fixture(scope="module")
@@ -63,13 +64,13 @@ def test_a_track_is_what_the_packages_own_predictor_says_of_the_same_frames(sam2
 
 def test_prompts_are_tracked_side_by_side_and_the_later_wins(sam2, clip: np.ndarray):
     seen = []
-    track = sam2.track(clip, [BOX, CLICK], seen.append)
+    track = sam2.track(clip, [BOX, OTHER], seen.append)
     assert track.labels.shape == clip.shape[:3]
     assert track.labels.dtype == np.uint8
     assert seen == [0, 1, 2, 3]
     assert track.confidence.shape == (4, 2)
     assert ((track.confidence >= 0) & (track.confidence <= 1)).all()
-    alone = sam2.track(clip, [CLICK])
+    alone = sam2.track(clip, [OTHER])
     np.testing.assert_array_equal(alone.labels == Role.OBJECT, track.labels == Role.OBJECT)
     assert np.isnan(alone.confidence[:, 0]).all()
 
@@ -88,7 +89,7 @@ def test_memory_does_not_grow_with_the_video(sam2, clip: np.ndarray, monkeypatch
     states = []
     init = type(model).init_state
     monkeypatch.setattr(type(model), "init_state", lambda *a: states.append(init(*a)) or states[-1])
-    sam2.track(np.concatenate([clip] * 6), [CLICK])
+    sam2.track(np.concatenate([clip] * 6), [OTHER])
     (state,) = states
     kept = state["output_dict_per_obj"][0]["non_cond_frame_outputs"]
     assert len(kept) == model.lookback
@@ -111,7 +112,7 @@ def test_close_frees_and_the_back_end_works_again(tiny_sam2: dict[str, str], cli
 def test_half_precision_computes_in_it(tiny_sam2: dict[str, str], clip: np.ndarray):
     back_end = create("sam2", tiny_sam2 | {"precision": "bfloat16"})
     back_end.segment(clip[0], CLICK, None)
-    assert str(back_end._predictor._features["image_embed"].dtype) == "torch.bfloat16"
+    assert str(back_end._predictor._features["high_res_feats"][0].dtype) == "torch.bfloat16"
 
 
 def test_words_are_not_its_language(sam2, clip: np.ndarray):
