@@ -50,7 +50,10 @@ class Detector:
             target_sizes=[image.shape[:2]],
         )[0]
         size = image.shape[:2]
-        each = zip(found["boxes"].float().tolist(), found["scores"].float().tolist(), found["text_labels"], strict=True)
+        # Where nothing was found, the processor still gives one phrase.
+        each = zip(
+            found["boxes"].float().tolist(), found["scores"].float().tolist(), found["text_labels"], strict=False
+        )
         boxes = [Box(box, score, phrase) for c, score, phrase in each if (box := to_box(c, size)) is not None]
         return sorted(boxes, key=lambda box: -box.score)
 

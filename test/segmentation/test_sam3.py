@@ -42,16 +42,20 @@ def test_points_boxes_and_words_are_tracked_side_by_side(sam3, clip: np.ndarray)
 def test_a_track_is_what_the_models_own_iterator_says_of_the_whole_video(sam3, clip: np.ndarray):
     import torch
 
-    ours = sam3.track(clip, [BOX]).labels == Role.INTERACTOR
+    video = np.concatenate([clip] * 5)  # longer than the tracker looks back
+    ours = sam3.track(video, [BOX]).labels == Role.INTERACTOR
     model, processor = sam3._tracker
-    session = processor.init_video_session(video=list(clip), inference_device="cpu")
+    session = processor.init_video_session(video=list(video), inference_device="cpu")
+    for index, frame in enumerate(video):  # videos are resized by other code than single frames
+        session.processed_frames[index] = processor(images=frame, return_tensors="pt").pixel_values[0]
     processor.add_inputs_to_inference_session(session, 0, 0, input_boxes=[[[10, 10, 30, 30]]])
     with torch.inference_mode():
         theirs = [
             processor.post_process_masks([output.pred_masks], [clip.shape[1:3]], binarize=False)[0][0, 0].numpy() > 0
             for output in model.propagate_in_video_iterator(session, start_frame_idx=0)
         ]
-    assert np.mean(ours == np.stack(theirs)) > 0.99  # single frames and videos are resized by different code
+    # Frame by frame, the tracker counts the frames so far where a whole video counts all: its code, not ours.
+    assert np.mean(ours == np.stack(theirs)) > 0.99
 
 
 def test_known_labels_are_followed(sam3, clip: np.ndarray):
@@ -69,7 +73,7 @@ def test_frames_leave_memory_again(sam3, clip: np.ndarray, monkeypatch: pytest.M
     monkeypatch.setattr(processor, "init_video_session", lambda **k: sessions.append(begin(**k)) or sessions[-1])
     sam3.track(np.concatenate([clip] * 6), [BOX])
     (session,) = sessions
-    assert len(session.processed_frames) == len(session.output_dict_per_obj[0]["non_cond_frame_outputs"]) == 17
+    assert max(len(session.processed_frames), len(session.output_dict_per_obj[0]["non_cond_frame_outputs"])) <= 17
 
 
 def test_words_that_find_nothing_are_refused(tiny_sam3: str, clip: np.ndarray):
