@@ -104,16 +104,16 @@ def metaworld(back_end: Segmenter, root: Path, most: int, out: Path) -> None:
         episode = dataset.read(int(number))
         try:
             prompts = [Prompt(role, box=bounding_box(episode.labels[0] == role)) for role in PROMPTED_ROLES]
-            track = back_end.track(episode.frames, prompts)
+            track = back_end.track(episode.video, prompts)
         except Refused:
             refused += 1
             continue
-        frames += len(episode.frames)
+        frames += len(episode.video)
         for role in PROMPTED_ROLES:
             pairs = zip(track.labels, episode.labels, strict=True)
             found[role].append([iou(a == role, b == role) for a, b in pairs])
         if len(rows) < 8:
-            rows.append((episode.frames[::5], track.labels[::5]))
+            rows.append((episode.video[::5], track.labels[::5]))
     print(
         f"\nMeta-World, {root.name}: {len(chosen)} clips, {refused} refused, "
         f"{1000 * (time.process_time() - begin) / max(frames, 1):.0f} ms of CPU a frame"

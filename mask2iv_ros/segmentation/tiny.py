@@ -9,8 +9,8 @@ _SIDE = 128  # pixels that the tiny SAM 2 looks at, a multiple of 64
 
 def write_tiny_sam2(folder: Path) -> dict[str, str]:
     """Write a SAM 2.1 as its YAML has it, made small; return settings that load it."""
-    import torch
     import sam2
+    import torch
     from hydra.utils import instantiate
     from omegaconf import OmegaConf
 
