@@ -131,11 +131,13 @@ class Segmentation:
         labels: one `Role` per pixel, of the image's size.
         pixels: how many of them the back end has given to the asked role.
         confidence: 0 to 1; what it measures is documented at each back end.
+        note: what else an operator should know, such as that words fit several things; or "".
     """
 
     labels: UInt8[np.ndarray, "h w"]
     pixels: int
     confidence: float
+    note: str = ""
 
 
 @dataclass(frozen=True)

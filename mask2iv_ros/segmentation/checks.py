@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import cv2
 import numpy as np
 from jaxtyping import Bool, UInt8
 
@@ -12,6 +13,7 @@ from mask2iv_ros.masks import Role, check_labels
 from mask2iv_ros.scene import check_image
 from mask2iv_ros.segmentation.base import PROMPTED_ROLES, Prompt
 
+_PIECE = 0.1  # of a role's area: above, a piece of it is followed for itself (two arms)
 LARGEST_SHARE = 0.95  # of the image: above, a mask is everything and nothing
 
 
@@ -93,6 +95,17 @@ def check_mask(mask: Bool[np.ndarray, "h w"], role: Role) -> Bool[np.ndarray, "h
             ": click also on what is outside of it, or give a box"
         )
     return mask
+
+
+def pieces(mask: Bool[np.ndarray, "h w"]) -> list[Bool[np.ndarray, "h w"]]:
+    """Return the mask's large connected pieces, each with the small ones that are nearest to it."""
+    count, parts, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
+    large = [i for i in range(1, count) if stats[i, cv2.CC_STAT_AREA] >= _PIECE * mask.sum()]
+    if len(large) <= 1:
+        return [mask]
+    away = [cv2.distanceTransform((parts != i).astype(np.uint8), cv2.DIST_L2, 3) for i in large]
+    nearest = np.argmin(away, axis=0)
+    return [mask & (nearest == place) for place in range(len(large))]
 
 
 def _kinds(takes: frozenset[str]) -> str:

@@ -16,6 +16,8 @@ from mask2iv_ros.segmentation.contour import clearness, to_lab
 
 _SQUARE = np.ones((3, 3), np.uint8)
 _MOVED = 0.2  # of a box: above, what is unlike the empty scene in it is probably what is meant
+_HUES = 2.0  # what a colour counts beside motion: what the arm uncovers is unlike the median, too
+_OPENWORK = 20  # by which holes are smaller in what is made of rods
 _ROUNDS = 3  # of learning a box's colours and looking again what has them
 _CLICK = 2  # radius in pixels about a click that is taken as said
 
@@ -134,19 +136,19 @@ class Cutter:
             # cut go beyond the box, and clip it.
         return self._grabcut(trimap, window)
 
-    def by_colour(self) -> Bool[np.ndarray, "h w"] | None:
-        """Return what in the box has colours that are not about it; None without a box, or if that is nothing.
+    def moving(self) -> Bool[np.ndarray, "h w"] | None:
+        """Return what in the box moves, and what has its colours; None if nothing there does.
 
         What is thin or in pieces (a robot's rods) keeps its place here: free cuts leave it out.
         """
-        if self.box is None:
+        if self.box is None or not self._has_moved():
             return None
         bins, about = colours.binned(self.lab), seeds.ring(self.allowed)
-        moving = 0.0 if not self._has_moved() else 4 * self.unlike - 2
-        inside = self.allowed & (moving > 0) if self._has_moved() else self.allowed
+        motion = 4 * self.unlike - 2
+        inside = self.allowed & (motion > 0)
         for _ in range(_ROUNDS):
             beside = about | (self.allowed & ~inside)
-            odds = colours.odds(bins, colours.histogram(bins, inside), colours.histogram(bins, beside)) + moving
+            odds = motion + _HUES * colours.odds(bins, colours.histogram(bins, inside), colours.histogram(bins, beside))
             odds = cv2.GaussianBlur(odds.astype(np.float32), (0, 0), 0.8)
             inside = self.allowed & (odds > 0)
         trimap = np.where(odds > 0, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
@@ -173,18 +175,16 @@ class Cutter:
         """Return the mask with its clearness and its score in the competition."""
         clear = clearness(self.lab, mask)
         pieces = cv2.connectedComponents(mask.astype(np.uint8))[0] - 1
-        score = clear * np.sqrt(self._span(mask) * (1 - mask.mean()) / pieces)
-        if self.box is not None and self._has_moved():
-            score *= 0.5 + 0.5 * iou(mask, (self.unlike > 0.5) & self.allowed)
+        score = clear * np.sqrt(self.span(mask) * (1 - mask.mean()) / pieces)
         return Candidate(mask, clear, score)
 
     def answers(self, mask: Bool[np.ndarray, "h w"]) -> bool:
         """Return whether the mask is more than the clicks' own pixels, or spans a fair part of the box."""
         if self.box is None:
             return mask.sum() >= 1.5 * seeds.stamp(self.size, self.inside, _CLICK).sum()
-        return self._span(mask) >= 0.25
+        return self.span(mask) >= 0.25
 
-    def _span(self, mask: Bool[np.ndarray, "h w"]) -> float:
+    def span(self, mask: Bool[np.ndarray, "h w"]) -> float:
         """Return the IoU of the mask's own bounding box and the prompt's; 1 without one."""
         if self.box is None:
             return 1.0
@@ -241,8 +241,9 @@ class Cutter:
         mask = np.isin(pieces, kept[kept > 0])
         if not mask.any():
             return None
+        share = self.settings.smallest_hole / (_OPENWORK if thin else 1)
         _, gaps, stats, _ = cv2.connectedComponentsWithStats((~mask).astype(np.uint8), connectivity=4)
-        small = 1 + np.flatnonzero(stats[1:, cv2.CC_STAT_AREA] < self.settings.smallest_hole * mask.sum())
+        small = 1 + np.flatnonzero(stats[1:, cv2.CC_STAT_AREA] < share * mask.sum())
         said = gaps[self.outside[:, 1], self.outside[:, 0]]
         return mask | np.isin(gaps, np.setdiff1d(small, said))
 

@@ -12,13 +12,13 @@ from mask2iv_ros.errors import Refused
 from mask2iv_ros.masks import Role, iou
 from mask2iv_ros.segmentation import seeds
 from mask2iv_ros.segmentation.base import PROMPTED_ROLES, OnFrame, Prompt, Segmentation, Track
-from mask2iv_ros.segmentation.checks import check_followed, check_prompts, check_request, replace_role
+from mask2iv_ros.segmentation.checks import check_followed, check_prompts, check_request, pieces, replace_role
 from mask2iv_ros.segmentation.contour import to_lab
 from mask2iv_ros.segmentation.cutting import Candidate, Cutter, GrabCutSettings, resize_mask
 from mask2iv_ros.segmentation.propagation import Part, Plane, Scenery, Sight, step
 
+_FILLS = 0.75  # of a box: below, a cut by edges has probably left parts out
 Mask = Bool[np.ndarray, "h w"]
-_PIECE = 0.1  # of a role's area: above, a piece of it is followed for itself (two arms)
 
 
 class GrabCut:
@@ -81,9 +81,9 @@ class GrabCut:
         self, video: UInt8[np.ndarray, "t h w 3"], labels: UInt8[np.ndarray, "h w"], on_frame: OnFrame | None = None
     ) -> Track:
         """Follow a known label map, each larger piece of a role for itself; confidence as in `track`."""
-        pieces = [(role, piece) for role in check_followed(video, labels) for piece in _pieces(labels == role)]
+        found = [(role, piece) for role in check_followed(video, labels) for piece in pieces(labels == role)]
         small = self._small(video)
-        roles, masks = [role for role, _ in pieces], [piece for _, piece in pieces]
+        roles, masks = [role for role, _ in found], [piece for _, piece in found]
         return self._through(video, small, Scenery.of(small), roles, masks, on_frame)
 
     def close(self) -> None:
@@ -141,12 +141,15 @@ class GrabCut:
         settings, role = self.settings, prompt.role.name.lower()
         for side in settings.search_sides:
             frame = Cutter(image, prompt, side, settings, unlike)
-            cuts = [*(frame.cut(seed) for seed in frame.seeds()), frame.by_colour()]
-            masks = [mask for mask in cuts if mask is not None]
+            masks = [mask for seed in frame.seeds() if (mask := frame.cut(seed)) is not None]
             candidates = [frame.judge(mask) for mask in masks if mask.mean() <= settings.largest]
             clear = [c for c in candidates if c.clearness >= settings.faintest and frame.answers(c.mask)]
             if clear:
                 winner = max(clear, key=lambda c: c.score)
+                if frame.span(winner.mask) < _FILLS:
+                    fine = Cutter(image, prompt, settings.refine_side, settings, unlike)
+                    if (moving := fine.moving()) is not None and fine.span(moving) > frame.span(winner.mask):
+                        return fine.judge(moving), _agreement(winner, candidates)
                 return winner, _agreement(winner, candidates)
         if masks and not candidates:
             raise Refused(
@@ -165,17 +168,6 @@ def _agreement(winner: Candidate, candidates: list[Candidate]) -> float:
     others = [c for c in candidates if c is not winner]
     likeness = sum(c.clearness * iou(winner.mask, c.mask) for c in others)
     return float(likeness / max(sum(c.clearness for c in others), 1e-9))
-
-
-def _pieces(mask: Mask) -> list[Mask]:
-    """Return the mask's large connected pieces, each with the small ones that are nearest to it."""
-    count, pieces, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
-    large = [i for i in range(1, count) if stats[i, cv2.CC_STAT_AREA] >= _PIECE * mask.sum()]
-    if len(large) <= 1:
-        return [mask]
-    away = [cv2.distanceTransform((pieces != i).astype(np.uint8), cv2.DIST_L2, 3) for i in large]
-    nearest = np.argmin(away, axis=0)
-    return [mask & (nearest == place) for place in range(len(large))]
 
 
 class Reduced(Sequence):

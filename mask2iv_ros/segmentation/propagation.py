@@ -32,6 +32,8 @@ Plane = Float[np.ndarray, "h w"]
 _LIMIT = 4.0  # log odds beyond which a single witness is not believed
 _SLACK = 1.0  # pixels by which forward and backward flow may differ and still agree
 _STILL = 8.0  # Lab distance to the median of the clip below which a pixel is the same
+_DARKEST = 0.55  # of the scenery's light: less is no shadow
+_SHADOW = 0.25  # what a change counts that may be one
 _SCENES = 24  # frames that the median is taken of
 _LOST = 0.15  # of the usual area: below, the part is hidden
 _SEARCH = 12.0  # pixels a frame by which the search for a lost part widens
@@ -55,9 +57,16 @@ class Scenery:
         return Scenery(middle, float(np.clip((alike - 0.5) / 0.3, 0, 1)))
 
     def unlike(self, lab: Float[np.ndarray, "h w 3"]) -> Plane:
-        """Return, per pixel, 0 where the frame is as the scenery, towards 1 where something else is."""
-        distance = cv2.blur(np.linalg.norm(lab - self.lab, axis=2).astype(np.float32), (3, 3))
-        return 1 - np.exp(-((distance / (1.5 * _STILL)) ** 2))
+        """Return, per pixel, 0 where the frame is as the scenery, towards 1 where something else is.
+
+        A cast shadow is the scenery, darker: less light of nearly the same hue counts for little.
+        """
+        change = (lab - self.lab).astype(np.float32)
+        distance = cv2.blur(np.linalg.norm(change, axis=2), (3, 3))
+        light = cv2.blur(lab[..., 0] / np.maximum(self.lab[..., 0], 1), (3, 3))
+        hue = cv2.blur(np.linalg.norm(change[..., 1:], axis=2), (3, 3))
+        shaded = (light > _DARKEST) & (light < 1) & (hue < _STILL)
+        return (1 - np.exp(-((distance / (1.5 * _STILL)) ** 2))) * np.where(shaded, _SHADOW, 1.0).astype(np.float32)
 
 
 class Flow:

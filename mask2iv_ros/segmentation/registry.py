@@ -14,6 +14,9 @@ from mask2iv_ros.segmentation.base import Segmenter
 _BACK_ENDS = {
     "external": "mask2iv_ros.segmentation.external:External",
     "grabcut": "mask2iv_ros.segmentation.grabcut:GrabCut",
+    "sam2": "mask2iv_ros.segmentation.sam2:Sam2",
+    "grounded_sam2": "mask2iv_ros.segmentation.grounded_sam2:GroundedSam2",
+    "sam3": "mask2iv_ros.segmentation.sam3:Sam3",
 }
 
 

@@ -7,6 +7,7 @@ import pytest
 pytest.importorskip("rclpy", reason="needs ROS 2: the ros-* wheels or a sourced installation")
 
 from mask2iv_ros.msg import Scene as SceneMsg
+from mask2iv_ros.msg import SegmentPrompt
 from mask2iv_ros.srv import Segment
 from sensor_msgs.msg import Image
 
@@ -14,6 +15,7 @@ from mask2iv_ros.errors import Refused
 from mask2iv_ros.masks import iou
 from mask2iv_ros.ros import convert, qos
 from mask2iv_ros.ros.segment_node import SegmentNode
+from mask2iv_ros.segmentation import names
 
 STAMP = 1_700_000_000_123_456_789
 
@@ -103,7 +105,7 @@ def test_bad_labels_are_said_so_and_the_next_ones_taken(ros, scene_arrays, spoil
 def test_the_external_back_end_takes_no_prompts(ros):
     answer = Rig(ros).segment(role=2, x=[1], y=[1])
     assert not answer.success
-    assert "takes no prompts; expected the parameter backend: grabcut" in answer.message
+    assert "takes no prompts; expected another parameter backend" in answer.message
 
 
 def test_grabcut_makes_a_scene_of_two_prompts(ros):
@@ -131,6 +133,97 @@ def test_grabcut_makes_a_scene_of_two_prompts(ros):
     assert 0 < answer.confidence <= 1
 
 
+def drawn(x=110, y=70):
+    image = np.full((120, 160, 3), (40, 90, 40), np.uint8)
+    cv2.circle(image, (x, y), 20, (220, 40, 40), -1)
+    cv2.rectangle(image, (20, 10), (50, 60), (60, 60, 220), -1)
+    return np.clip(image + np.random.default_rng(0).normal(0, 4, image.shape), 0, 255).astype(np.uint8)
+
+
+def disc(x=110, y=70):
+    return cv2.circle(np.zeros((120, 160), np.uint8), (x, y), 20, 1, -1) > 0
+
+
+def test_prompts_come_by_topic_too_and_labels_follow_to_the_next_capture(ros):
+    rig = Rig(ros, backend="grabcut")
+    prompts = rig.ros.publisher(SegmentPrompt, "prompt", qos.COMMAND)
+    labels = rig.ros.listen(Image, "segmentation", qos.LATEST)
+    rig.show(drawn())
+    rig.ros.wait(lambda: rig.node._frame, "the frame")
+    prompts.publish(SegmentPrompt(role=SegmentPrompt.OBJECT, box=[85, 45, 50, 50]))
+    rig.ros.wait(lambda: labels, "the label image")
+    assert iou(convert.mono_from_msg(labels[-1], "labels") == 2, disc()) > 0.9
+    prompts.publish(SegmentPrompt(role=SegmentPrompt.INTERACTOR, box=[15, 5, 40, 60]))
+    rig.ros.wait(lambda: rig.scenes, "the scene")
+    rig.show(drawn(116, 66), STAMP + 10**9)
+    rig.ros.wait(lambda: len(rig.scenes) == 2, "the scene of the next capture")
+    followed = convert.scene_from_msg(rig.scenes[1])
+    assert followed.stamp_ns == STAMP + 10**9
+    assert iou(followed.labels == 2, disc(116, 66)) > 0.85
+    assert (labels[-1].header.stamp.sec, labels[-1].encoding) == ((STAMP + 10**9) // 10**9, "mono8")
+    values = {v.key: v.value for v in rig.ros.wait(lambda: rig.latest("segment"), "diagnostics").values}
+    assert 0 < float(values["confidence of the object"]) <= 1
+
+
+def test_what_left_the_picture_is_lost_and_said(ros):
+    rig = Rig(ros, backend="grabcut")
+    rig.show(drawn())
+    rig.ros.wait(lambda: rig.node._frame, "the frame")
+    assert rig.segment(role=2, box=[85, 45, 50, 50]).success
+    rig.show(drawn(400, 400), STAMP + 10**9)
+    rig.says("lost on the new frame: object")
+    assert not (rig.node._frame.labels == 2).any()
+
+
+def test_without_follow_a_new_frame_starts_from_nothing(ros):
+    rig = Rig(ros, backend="grabcut", follow=False)
+    rig.show(drawn())
+    rig.ros.wait(lambda: rig.node._frame, "the frame")
+    assert rig.segment(role=2, box=[85, 45, 50, 50]).success
+    rig.show(drawn(), STAMP + 10**9)
+    rig.ros.wait(lambda: rig.node._frame.stamp_ns > STAMP, "the next frame")
+    assert not rig.node._frame.labels.any()
+
+
+def test_words_click_and_box_reach_networks_through_the_service(ros, tmp_path):
+    pytest.importorskip("sam2", reason="needs the extra sam2")
+    from mask2iv_ros.segmentation.tiny import write_tiny_detector, write_tiny_sam2
+
+    found = write_tiny_sam2(tmp_path)
+    detector = write_tiny_detector(tmp_path)
+    rig = Rig(ros, backend="grounded_sam2", detector=detector, **found)
+    rig.show(drawn())
+    rig.ros.wait(lambda: rig.node._frame, "the frame")
+    answer = rig.segment(role=2, words="the red cup")
+    assert answer.success, answer.message
+    assert "the words fit" in answer.message
+    answer = rig.segment(role=1, box=[15, 5, 40, 60])
+    assert answer.success, answer.message
+    assert answer.pixels == np.count_nonzero(rig.node._frame.labels == 1)
+
+
+def test_sam3_answers_words_through_the_service(ros, tmp_path):
+    from mask2iv_ros.segmentation.tiny import write_tiny_sam3
+
+    rig = Rig(ros, backend="sam3", weights=write_tiny_sam3(tmp_path), device="cpu")
+    rig.show(drawn())
+    rig.ros.wait(lambda: rig.node._frame, "the frame")
+    answer = rig.segment(role=2, words="the red cup")
+    assert answer.success or "nothing in the image looks like 'the red cup'" in answer.message
+    refused = rig.segment(role=2, words="cup", x=[1], y=[1])
+    assert "the words 'cup' and points or a box" in refused.message
+
+
+def test_a_prompt_that_finds_nothing_is_refused_and_changes_nothing(ros):
+    rig = Rig(ros, backend="grabcut")
+    rig.show(np.full((120, 160, 3), 128, np.uint8))
+    rig.ros.wait(lambda: rig.node._frame, "the frame")
+    answer = rig.segment(role=2, x=[80], y=[60])
+    assert not answer.success
+    assert "no object stands out at the prompt" in answer.message
+    assert not rig.node._frame.labels.any()
+
+
 @pytest.mark.parametrize(
     ("fields", "says"),
     [
@@ -140,6 +233,11 @@ def test_grabcut_makes_a_scene_of_two_prompts(ros):
         ({"role": 2, "x": [1], "y": [1], "inside": [True, False]}, "2 inside flags for 1 points"),
         ({"role": 2, "box": [1, 2, 3]}, "box has 3 numbers"),
         ({"role": 2, "x": [1000], "y": [1]}, "1000"),
+        (
+            {"role": 2, "words": "the red cup"},
+            "made of words; this segmentation back end takes clicked points or a box",
+        ),
+        ({"role": 2, "words": "x" * 201}, "words of 201 characters; expected at most 200"),
     ],
 )
 def test_a_bad_prompt_is_answered(ros, scene_arrays, fields, says):
@@ -153,7 +251,7 @@ def test_a_bad_prompt_is_answered(ros, scene_arrays, fields, says):
 
 def test_an_unknown_back_end_is_refused(ros):
     started = ros(segment={"backend": "sam9"})
-    with pytest.raises(Refused, match="'sam9'; expected one of external, grabcut"):
+    with pytest.raises(Refused, match="'sam9'; expected one of " + ", ".join(names())):
         started.add(SegmentNode)
 
 

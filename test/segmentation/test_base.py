@@ -14,6 +14,28 @@ def test_lists_become_a_prompt():
     assert prompt.box == (1, 2, 10, 12)
 
 
+def test_words_are_a_prompt_of_their_own():
+    prompt = Prompt.from_lists(2, words="the red cup")
+    assert prompt.words == "the red cup"
+    assert prompt.kinds == {"words"}
+    assert Prompt.from_lists(2, [3], [4], box=[1, 2, 10, 12]).kinds == {"points", "box"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"words": "cup", "x": [1], "y": [1]}, "the words 'cup' and points or a box; expected one of the two"),
+        ({"words": "cup", "box": [1, 2, 9, 9]}, "the words 'cup' and points or a box"),
+        ({"words": "  "}, "the words '  '; expected one line of text"),
+        ({"words": "a\ncup"}, r"the words 'a\\ncup'; expected one line"),
+        ({"words": "x" * 201}, "words of 201 characters; expected at most 200"),
+    ],
+)
+def test_words_that_say_nothing_are_refused(arguments: dict, message: str):
+    with pytest.raises(Refused, match=message):
+        Prompt.from_lists(2, **arguments)
+
+
 def test_points_without_flags_are_inside_and_no_box_is_none():
     prompt = Prompt.from_lists(1, [3, 4], [5, 6])
     assert prompt.inside.tolist() == [True, True]

@@ -206,3 +206,69 @@ def test_a_kettle_that_mirrors_its_surroundings_needs_a_box(coffee: np.ndarray):
     assert not found[[330, 600, 400], [750, 750, 880]].any()  # shirt, table, mug
     found[290:640, 385:835] = False
     assert not found.any()  # nothing beyond the box
+
+
+def moving(steps: int = 12) -> tuple[np.ndarray, list[np.ndarray]]:
+    frames, truths = [], []
+    for k in range(steps):
+        image = np.full((120, 200, 3), (150, 120, 90), np.uint8)
+        truth = cv2.circle(np.zeros((120, 200), np.uint8), (60 + 6 * k, 60), 18, int(Role.OBJECT), -1)
+        truth[50:70, : 40 + 6 * k][truth[50:70, : 40 + 6 * k] == 0] = Role.INTERACTOR
+        image[truth == Role.OBJECT], image[truth == Role.INTERACTOR] = (190, 30, 40), (60, 60, 70)
+        frames.append(image)
+        truths.append(truth)
+    rng = np.random.default_rng(1)
+    video = np.clip(np.stack(frames) + rng.normal(0, 4, (steps, 120, 200, 3)), 0, 255).astype(np.uint8)
+    return video, truths
+
+
+def test_arm_and_object_are_tracked_through_a_video():
+    video, truths = moving()
+    seen = []
+    prompts = [Prompt.from_lists(1, box=[0, 50, 42, 20]), click((60, 60))]
+    track = GRABCUT.track(video, prompts, seen.append)
+    assert seen == list(range(len(video)))
+    for found, truth in zip(track.labels, truths, strict=True):
+        assert iou(found == Role.OBJECT, truth == Role.OBJECT) > 0.85
+        assert iou(found == Role.INTERACTOR, truth == Role.INTERACTOR) > 0.7
+    assert track.confidence.shape == (12, 2)
+    assert track.confidence[:, 1].min() > 0.7
+    assert track.confidence[:, 0].min() > 0.2  # it grows as it comes in
+    np.testing.assert_array_equal(track.labels, GrabCut().track(video, prompts).labels)
+
+
+def test_a_known_label_map_is_followed_and_unasked_roles_have_no_confidence():
+    video, truths = moving(5)
+    only = np.where(truths[0] == Role.OBJECT, truths[0], 255).astype(np.uint8)
+    track = GRABCUT.follow(video, only)
+    assert iou(track.labels[-1] == Role.OBJECT, truths[-1] == Role.OBJECT) > 0.85
+    assert not (track.labels == Role.INTERACTOR).any()
+    assert np.isnan(track.confidence[:, 0]).all()
+    np.testing.assert_array_equal(track.labels[0] == Role.OBJECT, only == Role.OBJECT)
+
+
+def test_two_arms_are_two_prompts_of_one_role():
+    video, _ = moving(4)
+    video[:, 100:115, 150:190] = (60, 60, 70)
+    track = GRABCUT.track(
+        video,
+        [
+            Prompt.from_lists(
+                1,
+                [
+                    20,
+                ],
+                [60],
+            ),
+            Prompt.from_lists(1, [170], [107]),
+        ],
+    )
+    assert (track.labels[-1][102:113, 152:188] == Role.INTERACTOR).mean() > 0.9
+    assert track.labels[-1][60, 20] == Role.INTERACTOR
+
+
+def test_what_is_not_found_on_the_first_frame_is_refused():
+    with pytest.raises(Refused, match="no object stands out"):
+        GRABCUT.track(np.full((3, 60, 80, 3), 128, np.uint8), [click((40, 30))])
+    with pytest.raises(Refused, match="made of words"):
+        GRABCUT.track(moving(2)[0], [Prompt.from_lists(2, words="a disc")])

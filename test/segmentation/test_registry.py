@@ -8,13 +8,26 @@ from mask2iv_ros.segmentation import create, names
 
 
 def test_every_name_makes_a_back_end_of_that_name():
-    assert set(names()) == {"external", "grabcut"}
+    assert set(names()) == {"external", "grabcut", "sam2", "grounded_sam2", "sam3"}
     for name in names():
+        if "sam2" in name:
+            pytest.importorskip("sam2", reason="needs the extra sam2")
         back_end = create(name)
         assert back_end.name == name
         back_end.close()
     assert create("grabcut").needs_prompt
     assert not create("external").needs_prompt
+    assert create("grabcut").takes == {"points", "box"}
+
+
+def test_settings_go_to_the_back_end_and_unknown_ones_are_refused():
+    assert create("grabcut", {"track_side": 200}).settings.track_side == 200
+    with pytest.raises(Refused, match="'grabcut' has no setting 'weights'; accepted are search_sides"):
+        create("grabcut", {"weights": "x.pt"})
+    with pytest.raises(Refused, match="'external' has no setting 'device'; it has none"):
+        create("external", {"device": "cpu"})
+    with pytest.raises(Refused, match="track_side is 0; expected at least 1"):
+        create("grabcut", {"track_side": 0})
 
 
 @pytest.mark.parametrize("name", ["sam9", "", "GrabCut"])
