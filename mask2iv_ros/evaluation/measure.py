@@ -17,6 +17,7 @@ from mask2iv_ros.evaluation.nearest import NearestClip
 from mask2iv_ros.evaluation.networks import Networks
 from mask2iv_ros.evaluation.video_distance import Distances, video_distances
 from mask2iv_ros.generator.imagine import Imaginer
+from mask2iv_ros.generator.paste import paste_and_move
 from mask2iv_ros.scene import Goal, Rollout, Scene, Trajectory
 
 GUIDED, CHAINED = "stage 2, true masks", "stage 2, stage 1's masks"

@@ -39,6 +39,14 @@ class SceneCode:
     no_image: Float[Tensor, "1 n d"] | None
 
 
+@dataclass(frozen=True)
+class Pasted:
+    """A scene with its pixels pasted along a trajectory (`Origin`), as pixels and as latents."""
+
+    video: UInt8[np.ndarray, "t h w 3"]
+    latent: Float[Tensor, "1 c t h2 w2"]
+
+
 class Coder:
     """Encodes scenes, goals, masks and texts with a checkpoint's parts, and decodes latents."""
 
@@ -71,9 +79,10 @@ class Coder:
         latent = self.encode(encode_colours(told_labels(labels, masks)))
         return torch.zeros_like(latent) if masks == "none" else latent
 
-    def pasted(self, code: SceneCode, labels: UInt8[np.ndarray, "t h w"]) -> Float[Tensor, "1 c t h w"]:
-        """Return the latents of the scene with its pixels pasted along a trajectory (`Origin`)."""
-        return self.encode(paste_and_move(code.scene.image, labels))
+    def pasted(self, code: SceneCode, labels: UInt8[np.ndarray, "t h w"]) -> Pasted:
+        """Return the scene with its pixels pasted along a trajectory."""
+        video = paste_and_move(code.scene.image, labels)
+        return Pasted(video, self.encode(video))
 
     def condition(
         self,
@@ -104,6 +113,24 @@ class Coder:
         """Return the pictures of latents."""
         autoencoder = self._parts.autoencoder
         return to_bytes(decode_video(autoencoder, latent.to(_dtype(autoencoder))))
+
+    @torch.inference_mode()
+    def decode_onto(
+        self, latent: Float[Tensor, "b c t h2 w2"], pasted: Sequence[Pasted]
+    ) -> UInt8[np.ndarray, "b t h w 3"]:
+        """Return the pictures of latents whose origin was pasted.
+
+        Where nothing was pasted the scene's own pixels stand and only what the latents add to theirs is decoded,
+        so that what rests stays as sharp as the camera saw it.
+        """
+        autoencoder = self._parts.autoencoder
+        made, shown = (
+            decode_video(autoencoder, one.to(_dtype(autoencoder))).float()
+            for one in (latent, torch.cat([one.latent for one in pasted]))
+        )
+        pixels = to_unit(np.stack([one.video for one in pasted])).to(made)
+        rests = (pixels == pixels[:, :1]).all(2, keepdim=True)
+        return to_bytes(made + rests * (pixels - shown))
 
     @torch.inference_mode()
     def _image_tokens(self, image: UInt8[np.ndarray, "h w 3"]) -> tuple[Tensor | None, Tensor | None]:

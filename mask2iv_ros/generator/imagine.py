@@ -18,7 +18,7 @@ from torch import Tensor
 
 from mask2iv_ros.errors import Refused
 from mask2iv_ros.generator import checkpoint as checkpoints
-from mask2iv_ros.generator.coding import Coder, SceneCode
+from mask2iv_ros.generator.coding import Coder, Pasted, SceneCode
 from mask2iv_ros.generator.conditioning import goal_slots, without_masks
 from mask2iv_ros.generator.framing import Framing, frame_scene
 from mask2iv_ros.generator.parts import dtype_named
@@ -197,7 +197,7 @@ class Imaginer:
             masks = torch.cat([coder.trajectory(one.labels, about.masks) for one in followed])
             pasted = None
             if about.origin == "pasted":
-                pasted = torch.cat([coder.pasted(code, one.labels) for one in followed])
+                pasted = [coder.pasted(code, one.labels) for one in followed]
             videos = self._sample(
                 "video", code, masks, [""] * len(goals), seeds, on_step, self._sampling["video"], pasted
             )
@@ -276,7 +276,7 @@ class Imaginer:
         seeds: Sequence[int],
         on_step: OnStep | None,
         sampling: Sampling,
-        pasted: Float[Tensor, "b c t h w"] | None = None,
+        pasted: Sequence[Pasted] | None = None,
     ) -> UInt8[np.ndarray, "b t h w 3"]:
         """Sample a stage and decode."""
         for seed in seeds:
@@ -285,16 +285,16 @@ class Imaginer:
         coder = self._ready()
         stage = self._checkpoint.stages[name]
         silence = [""] * len(masks)
-        condition = coder.condition(code, masks, texts, code.image, pasted)
+        origin = None if pasted is None else torch.cat([one.latent for one in pasted])
+        condition = coder.condition(code, masks, texts, code.image, origin)
         nothing = picture = None
         if sampling.guided:
-            nothing = coder.condition(code, without_masks(masks, name), silence, code.no_image, pasted)
+            nothing = coder.condition(code, without_masks(masks, name), silence, code.no_image, origin)
         if sampling.image_guidance is not None:
-            picture = coder.condition(code, masks, silence, code.image, pasted)
+            picture = coder.condition(code, masks, silence, code.image, origin)
         # Drawn on the CPU and each from its own seed, so that a seed means the same noise on every device
         # and beside any others.
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-        origin = pasted
         if origin is None:
             first = code.initial if name == "trajectory" else code.first
             origin = first.unsqueeze(2).expand(len(masks), -1, -1, -1, -1)
@@ -312,7 +312,7 @@ class Imaginer:
             step_noise=noise,
             on_estimate=self._reporter(name, sampling.steps, on_step),
         )
-        return coder.decode(latent)
+        return coder.decode(latent) if pasted is None else coder.decode_onto(latent, pasted)
 
     def _reporter(self, stage: Literal["trajectory", "video"], steps: int, on_step: OnStep | None) -> OnEstimate | None:
         if on_step is None:

@@ -51,7 +51,7 @@ def judge(scores: Mapping[str, float], thresholds: Thresholds, frames: int) -> s
         "permanence": f"the object vanishes in {gone} of {frames} frames",
     }
     reasons = [
-        f"{words[name]} ({name} {scores[name]:.2f} is below {getattr(thresholds, name):.2f})"
+        f"{words[name]} ({name} {scores[name]:.3f} is below {getattr(thresholds, name):.3f})"
         for name in SCORES
         if name in scores and scores[name] < getattr(thresholds, name)
     ]

@@ -49,6 +49,8 @@ def test_two_instructions_move_the_object_apart(tmp_path: Path):
     assert main(["train", "autoencoder", *begin, *common, *small]) == 0
     one = settings(
         goals=0.0,
+        dropout=0.0,
+        sampling__text_guidance="null",
         data__size=list(SIZE),
         data__windows__frames=FRAMES,
         network__widths=[64],

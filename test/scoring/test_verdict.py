@@ -18,11 +18,11 @@ def test_a_rollout_above_all_thresholds_is_good():
 
 def test_a_doubtful_one_says_why():
     assert judge(EVERYTHING | {"goal_iou": 0.31}, HALF, 16) == (
-        "doubtful: the object does not end in the goal (goal_iou 0.31 is below 0.50)"
+        "doubtful: the object does not end in the goal (goal_iou 0.310 is below 0.500)"
     )
     both = judge(EVERYTHING | {"agreement": 0.2, "permanence": 0.25}, HALF, 16)
     assert both.startswith("doubtful: the video does not follow its masks (")
-    assert both.endswith("; the object vanishes in 12 of 16 frames (permanence 0.25 is below 0.50)")
+    assert both.endswith("; the object vanishes in 12 of 16 frames (permanence 0.250 is below 0.500)")
     assert "jerks" in judge({"smoothness": 0.1}, HALF, 16)
 
 
