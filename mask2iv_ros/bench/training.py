@@ -37,7 +37,7 @@ class TrainingStep:
         """Return the loss and leave its gradients; work on these counts for MFU, recomputation does not."""
         device = self.video.device.type
         with nullcontext() if self.autocast is None else torch.autocast(device, self.autocast):
-            loss = self.stage(self.video, self.video[:, :, 0], self.condition, self.weight, self.generator)
+            loss = self.stage(self.video, self.video[:, :, :1], self.condition, self.weight, self.generator)
         loss.backward()
         return loss
 

@@ -50,7 +50,7 @@ class Work:
         self._image = self._draw(1, 3, *subject.size).clamp(-1, 1).to(dtype)
         self._noise = self._draw(*self._latent)
         self._beside = self._draw(batch, beside, *self._latent[2:]).to(dtype)
-        self._origin = self._noise[:, :, 0]
+        self._origin = self._noise[:, :, :1]
         self._fps = torch.full((batch,), subject.fps, device=device)
 
     def parts(self) -> list[Part]:

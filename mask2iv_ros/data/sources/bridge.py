@@ -59,7 +59,7 @@ class BridgeRaw:
     name: ClassVar[str] = "bridge"
 
     root: Path
-    _folders: Mapping[str, Path]
+    _folders: Mapping[str, str]  # words: 60,000 paths are pickled with every job
 
     @classmethod
     def open(cls, root: str | Path) -> Self:
@@ -71,13 +71,14 @@ class BridgeRaw:
         root = Path(root).expanduser().resolve()
         if not root.is_dir():
             raise Refused(f"{root} is no folder; expected one of BridgeData V2's raw release")
-        folders: dict[str, Path] = {}
+        folders: dict[str, str] = {}
         try:
             for place, names, _ in os.walk(root, onerror=_raise):
                 names.sort()
                 if re.fullmatch(r"traj_group\d+", Path(place).name):
                     found = [name for name in names if re.fullmatch(r"traj\d+", name)]
-                    folders |= {_id(Path(place, name), root): Path(place, name) for name in found}
+                    below = os.path.relpath(place, root)
+                    folders |= {_id(Path(below, name)): os.path.join(below, name) for name in found}  # noqa: PTH118
                     names.clear()
                 # A cache of some lab's that the release carries along; the converter leaves it out, too.
                 names[:] = [name for name in names if "lmdb" not in name]
@@ -104,7 +105,7 @@ class BridgeRaw:
         """
         if id not in self._folders:
             raise Refused(f"{self.root} has no trajectory {id[:200]!r}; it has {len(self._folders)} others")
-        folder = self._folders[id]
+        folder = self.root / self._folders[id]
         require_camera(camera, [name for name in _CAMERAS if (folder / name).is_dir()], folder)
         pictures = _pictures(folder / camera)
         steps = _steps(folder)
@@ -130,9 +131,8 @@ class BridgeRaw:
         )
 
 
-def _id(folder: Path, root: Path) -> str:
-    """Return a name for a folder that no other below `root` has."""
-    path = folder.relative_to(root)
+def _id(path: Path) -> str:
+    """Return a name for a folder that no other has, from its way below the root."""
     name = re.sub(r"[^A-Za-z0-9_.-]", "-", ".".join(path.parts))
     if len(name) <= _ID_LENGTH and all(re.fullmatch(r"[A-Za-z0-9_-]+", part) for part in path.parts):
         return name
