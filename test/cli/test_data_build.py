@@ -60,3 +60,19 @@ def test_what_cannot_be_built_is_one_sentence(
     assert main(["data", *arguments, "--out", str(tmp_path / "out"), "--workers", "1"]) == 2
     assert said in capsys.readouterr().err
     assert not (tmp_path / "out/train").exists()
+
+
+def test_missing_weights_end_the_build_with_the_command_that_fetches_them(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    from huggingface_hub import constants
+
+    pytest.importorskip("sam2", reason="the extra sam2 is not installed")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    source = write_tiny_dataset(tmp_path / "source", 2, frames=6)
+    command = ["data", "lerobot", str(source), "--out", str(tmp_path / "out"), "--frames", "4", "--fps", "10", *LOOSE]
+    asked = ["--interactor", "3,3", "--object", "20,20", "--segmenter", "sam2"]
+    assert main([*command, *asked]) == 2
+    assert "hf download facebook/sam2.1-hiera-small" in capsys.readouterr().err
+    assert not list((tmp_path / "out/.build/done").iterdir()), "no episode is to blame"

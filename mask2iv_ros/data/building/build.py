@@ -31,6 +31,7 @@ from mask2iv_ros.data.sources.base import Source, check_id, require_camera
 from mask2iv_ros.errors import Refused
 from mask2iv_ros.export import DatasetWriter, ExportSettings
 from mask2iv_ros.export.lock import DatasetLock
+from mask2iv_ros.segmentation import create
 
 EPISODES_PER_JOB = 8
 SHOWN = 12  # of those left out, whose pictures are kept for the report
@@ -64,8 +65,9 @@ def build(
         What became of all episodes, in this run and those before, and what the build holds to.
 
     Raises:
-        Refused: the source lacks a camera or has no readable episode, the folder was begun with other settings or
-            holds other datasets, another process builds there, it cannot be written, or a worker dies.
+        Refused: the source lacks a camera or has no readable episode, the back end its package or weights, the folder
+            was begun with other settings or holds other datasets, another process builds there, it cannot be
+            written, or a worker dies.
         ConnectionError: a source on the hub cannot be reached; what was built is kept.
     """
     if workers < 1:
@@ -76,6 +78,8 @@ def build(
         require_camera(camera, source.cameras(), "the source")
     units = [Unit(check_id(episode), camera) for episode in source.ids()[:episodes] for camera in settings.cameras]
     _require_apart(units)
+    if settings.how != "source":
+        create(settings.segmenter, dict(settings.segmenter_settings)).close()  # what it lacks is said at once
     notes = settings.out / ".build"
     try:
         settings.out.mkdir(parents=True, exist_ok=True)

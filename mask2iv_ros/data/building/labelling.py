@@ -18,6 +18,7 @@ from mask2iv_ros.data.sources.base import SourceEpisode, Span
 from mask2iv_ros.errors import Refused
 from mask2iv_ros.masks import Role
 from mask2iv_ros.segmentation import Segmenter
+from mask2iv_ros.segmentation.base import Unusable
 
 How = Literal["source", "prompts", "motion"]
 
@@ -62,10 +63,15 @@ def pieces(
         segmenter: that makes labels; None where the source has them.
         fps: of the clips.
         frames: of a clip; shorter pieces are not segmented.
+
+    Raises:
+        Unusable: the segmenter lacks its weights.
     """
     for span, asked in _sections(episode, camera, how, prompts):
         try:
             yield _piece(episode, span, asked, how, segmenter, fps, frames)
+        except Unusable:
+            raise  # the next episode would fare no better
         except Dropped as dropped:
             yield span.start, dropped
         except Refused as refusal:
