@@ -12,11 +12,11 @@ from jaxtyping import UInt8
 from mask2iv_ros.data.building.candidates import prompts_for
 from mask2iv_ros.data.building.cutting import Grid, even_grid
 from mask2iv_ros.data.building.drop import Dropped
+from mask2iv_ros.data.building.enlarging import enlarge, enlarge_prompts, factor, reduce_labels
 from mask2iv_ros.data.building.moving import find_by_motion
 from mask2iv_ros.data.building.prompts import Asked, Prompts
 from mask2iv_ros.data.sources.base import SourceEpisode, Span
 from mask2iv_ros.errors import Refused
-from mask2iv_ros.masks import Role
 from mask2iv_ros.segmentation import Segmenter
 from mask2iv_ros.segmentation.base import Unusable
 
@@ -119,15 +119,17 @@ def _piece(
     finer = _finer(episode, fps)
     fine = even_grid(episode.times, span.start, span.stop, fps * finer)
     grid = fine.every(finer)
-    video = episode.frames[fine.frames]
+    times = factor(episode.frames)
+    video = enlarge(episode.frames[fine.frames], times)
+    said = () if asked is None else enlarge_prompts(asked.prompts, times)
+    said = prompts_for(video, said, segmenter, finer)
     if how == "motion":
-        said = () if asked is None else prompts_for(video, asked.of(Role.OBJECT), segmenter, finer)
         labels, told = find_by_motion(video, segmenter, said)
         maker = f"{segmenter.name}, by motion: {told}"
     else:
-        labels = segmenter.track(video, prompts_for(video, asked.prompts, segmenter, finer)).labels
-        maker = f"{segmenter.name}, by prompts"
-    return Piece(span.start, span.task, grid, labels[::finer], maker)
+        labels, maker = segmenter.track(video, said).labels, f"{segmenter.name}, by prompts"
+    labels = reduce_labels(labels[::finer], times)
+    return Piece(span.start, span.task, grid, labels, maker)
 
 
 def _finer(episode: SourceEpisode, fps: int) -> int:
