@@ -1,4 +1,7 @@
-"""`mask2iv data`: makes clips, a LeRobot v3 dataset for each split, and trajectories that stage 1 samples for them."""
+"""`mask2iv data`: makes clips, a LeRobot v3 dataset for each split, and trajectories that stage 1 samples for them.
+
+Meta-World's and trajectories here; from footage of robots and hands: `data_build`.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import argparse
 from pathlib import Path
 
 from mask2iv_ros.cameras.tasks import TASKS
+from mask2iv_ros.cli.data_build import add_builders
 from mask2iv_ros.data.metaworld import MetaWorldClips, build
 from mask2iv_ros.data.splits import SPLITS
 from mask2iv_ros.errors import Refused
@@ -23,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     metaworld.add_argument("--size", type=int, nargs=2, default=(96, 128), metavar=("HEIGHT", "WIDTH"), help="pixels")
     metaworld.add_argument("--workers", type=int, default=2, help="processes (%(default)s)")
     metaworld.set_defaults(make=_clips)
+    add_builders(sources)
     sampled = sources.add_parser("trajectories", help="stage 1's own, for the training of stage 2")
     sampled.add_argument("--data", type=Path, required=True, help="LeRobot v3 dataset with a label image per frame")
     sampled.add_argument("--checkpoint", required=True, help="with stage 1: folder, name or hub id")

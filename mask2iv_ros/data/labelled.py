@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 import av
-import cv2
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, UInt8
 
+from mask2iv_ros.data.layout import data_path, decode_image, decode_span, episode_rows, video_path
 from mask2iv_ros.errors import Refused
 from mask2iv_ros.export.schema import ExportSettings, goal_from_frame, labels_from_frame
 
@@ -99,7 +99,7 @@ class LabelledDataset:
             features, fps = info["features"], info["fps"]
             keys = ExportSettings(_choose(root, features, camera))
             size = _common_size(root, features, keys)
-            rows = _episode_rows(root)[: info["total_episodes"]]
+            rows = episode_rows(root)[: info["total_episodes"]]
             if len(rows) != info["total_episodes"]:
                 raise Refused(
                     f"{root} counts {info['total_episodes']} episodes and holds {len(rows)}; it is incomplete"
@@ -131,22 +131,24 @@ class LabelledDataset:
             is_video = self._features[keys.image_key]["dtype"] == "video"
             columns = ["timestamp", keys.labels_key, keys.goal_key, *([] if is_video else [keys.image_key])]
             table = pq.read_table(
-                _data_path(self.root, row),
+                self.root / data_path(row),
                 columns=[name for name in columns if name in self._features],
                 filters=[("episode_index", "=", index)],
             ).to_pydict()
-            labels = labels_from_frame(np.stack([_decode(one) for one in table[keys.labels_key]]).transpose(0, 3, 1, 2))
+            labels = labels_from_frame(
+                np.stack([decode_image(one) for one in table[keys.labels_key]]).transpose(0, 3, 1, 2)
+            )
             goal = table.get(keys.goal_key)
             if is_video:
                 times = np.array(table["timestamp"]) + row[f"videos/{keys.image_key}/from_timestamp"]
-                video = _decode_span(_video_path(self.root, row, keys.image_key), times, self.fps)
+                video = decode_span(self.root / video_path(row, keys.image_key), times, self.fps)
             else:
-                video = np.stack([_decode(one) for one in table[keys.image_key]])
+                video = np.stack([decode_image(one) for one in table[keys.image_key]])
             if not video.shape[:3] == labels.shape == (row["length"], *self.size):
                 raise ValueError(f"video is {video.shape[:3]}, labels are {labels.shape} (t, h, w)")
         except (OSError, ValueError, LookupError, TypeError, av.FFmpegError, pa.ArrowException) as error:
             raise Refused(f"episode {index} of {self.root} cannot be read ({_line(error)}); it is corrupt") from error
-        return Episode(video, labels, goal and goal_from_frame(_decode(goal[-1]).transpose(2, 0, 1)))
+        return Episode(video, labels, goal and goal_from_frame(decode_image(goal[-1]).transpose(2, 0, 1)))
 
 
 def _choose(root: Path, features: dict[str, Any], camera: str | None) -> str:
@@ -174,15 +176,6 @@ def _common_size(root: Path, features: dict[str, Any], keys: ExportSettings) -> 
     return frames[:2]
 
 
-def _episode_rows(root: Path) -> list[dict[str, Any]]:
-    """Return the metadata of all episodes, in the order of their numbers, without their statistics."""
-    rows = []
-    for path in (root / "meta/episodes").rglob("*.parquet"):
-        columns = [name for name in pq.read_schema(path).names if not name.startswith("stats/")]
-        rows += pq.read_table(path, columns=columns).to_pylist()
-    return sorted(rows, key=lambda row: row["episode_index"])
-
-
 def _digests(
     root: Path, rows: Sequence[dict[str, Any]], features: dict[str, Any], keys: ExportSettings
 ) -> Iterator[str]:
@@ -191,7 +184,7 @@ def _digests(
     images = [name for name in names if features[name]["dtype"] == "image"]
     states = {row["episode_index"]: hashlib.sha256() for row in rows}
     frames = dict.fromkeys(states, 0)
-    for path in sorted({_data_path(root, row) for row in rows}):
+    for path in sorted({root / data_path(row) for row in rows}):
         for batch in pq.ParquetFile(path).iter_batches(256, columns=["episode_index", "timestamp", *images]):
             for row in batch.to_pylist():
                 if state := states.get(row["episode_index"]):
@@ -205,44 +198,10 @@ def _digests(
             raise ValueError(f"episode {index} counts {row['length']} frames and has {frames[index]}")
         if features[keys.image_key]["dtype"] == "video":
             # A video of gigabytes is not read for this: a file that was written to has another time.
-            file = _video_path(root, row, keys.image_key).stat()
+            file = (root / video_path(row, keys.image_key)).stat()
             span = row[f"videos/{keys.image_key}/from_timestamp"]
             states[index].update(f"{file.st_size} {file.st_mtime_ns} {span}".encode())
         yield states[index].hexdigest()[:32]
-
-
-def _data_path(root: Path, row: dict[str, Any]) -> Path:
-    return root / f"data/chunk-{row['data/chunk_index']:03d}/file-{row['data/file_index']:03d}.parquet"
-
-
-def _video_path(root: Path, row: dict[str, Any], key: str) -> Path:
-    chunk, file = (row[f"videos/{key}/{part}_index"] for part in ("chunk", "file"))
-    return root / f"videos/{key}/chunk-{chunk:03d}/file-{file:03d}.mp4"
-
-
-def _decode(cell: dict[str, Any]) -> UInt8[np.ndarray, "h w 3"]:
-    """Decode an image of a parquet file."""
-    image = cv2.imdecode(np.frombuffer(cell["bytes"], np.uint8), cv2.IMREAD_COLOR)
-    if image is None:
-        raise ValueError("an image that is no image")
-    return image[..., ::-1]
-
-
-def _decode_span(path: Path, times: Float[np.ndarray, "t"], fps: int) -> UInt8[np.ndarray, "t h w 3"]:
-    """Decode the frames shown at these ascending times (s), in one pass from the key frame before the first."""
-    frames: list[UInt8[np.ndarray, "h w 3"]] = []
-    with av.open(str(path)) as container:
-        stream = container.streams.video[0]
-        container.seek(max(0, int(times[0] / stream.time_base)), stream=stream)
-        for frame in container.decode(stream):
-            # Times are rounded in the file; a frame is never half a period off.
-            if frame.time >= times[len(frames)] - 0.5 / fps:
-                if frame.time > times[len(frames)] + 0.5 / fps:
-                    break
-                frames.append(frame.to_ndarray(format="rgb24"))
-                if len(frames) == len(times):
-                    return np.stack(frames)
-    raise ValueError(f"{path.name} has no frame at {times[len(frames)]:.3f} s")
 
 
 def _line(error: Exception) -> str:

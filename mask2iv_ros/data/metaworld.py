@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import threading
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
 from dataclasses import dataclass
-from multiprocessing import get_context, parent_process
+from multiprocessing import get_context
 from pathlib import Path
 
 import cv2
@@ -23,6 +21,7 @@ from mask2iv_ros.data.clips import Clip, write_clips
 from mask2iv_ros.data.instruction import instruct
 from mask2iv_ros.data.labelled import LabelledDataset
 from mask2iv_ros.data.splits import SPLITS
+from mask2iv_ros.data.workers import end_with_parent
 from mask2iv_ros.errors import Refused
 from mask2iv_ros.export import DatasetWriter, read_provenance
 from mask2iv_ros.masks import Role, resize_labels
@@ -196,7 +195,7 @@ def _rendered(settings: MetaWorldClips, jobs: list[_Job], workers: int) -> Itera
     if not jobs:
         return
     # A fresh process each: a GL context does not survive a fork.
-    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_end_with_parent)
+    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=end_with_parent)
     try:
         futures = [pool.submit(_render_shard, settings, job) for job in jobs]
         for job, future in zip(jobs, futures, strict=True):
@@ -204,16 +203,6 @@ def _rendered(settings: MetaWorldClips, jobs: list[_Job], workers: int) -> Itera
             yield job
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def _end_with_parent() -> None:
-    """Do not outlive a builder that was killed: the next one renders the same shard."""
-
-    def wait() -> None:
-        parent_process().join()
-        os._exit(1)
-
-    threading.Thread(target=wait, daemon=True).start()
 
 
 def _render_shard(settings: MetaWorldClips, job: _Job) -> None:

@@ -5,6 +5,7 @@ Per frame a dataset holds:
     observation.images.<camera>      video   the imagined picture
     observation.labels.<camera>      image   the trajectory's label map, lossless (see `frame_from_labels`)
     observation.goal_mask.<camera>   image   white where the object should end up, black where there is no goal mask
+    observation.state, action                what a robot measured and was told, where episodes have them
     imagined, mask2iv.*                      where the episode comes from (`mask2iv_ros.export.provenance`)
 
 The goal mask is repeated in every frame rather than kept once an episode beside the dataset,
@@ -12,9 +13,9 @@ because LeRobot knows only `data`, `videos` and `meta`: what lies elsewhere is l
 `lerobot-edit-dataset`. Parquet stores the repeated PNG once, and a goal-conditioned policy
 finds it in every frame that it is given.
 
-There is no `action` and no `observation.state`: an imagined video has neither, and none is
-invented. When they can be estimated, they belong here under exactly these names, float32 of
-shape (n,) with one entry of `names` a joint, as every LeRobot policy expects them.
+An imagined video has neither `action` nor `observation.state`, and none is invented. Recorded
+footage has them under exactly these names, float32 of shape (n,) with one entry of `names` a
+column, as every LeRobot policy expects them (`mask2iv_ros.export.robot`).
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from mask2iv_ros.errors import Refused
 from mask2iv_ros.export.provenance import PROVENANCE_FEATURES
 from mask2iv_ros.masks import Role
 
+STATE_KEY, ACTION_KEY = "observation.state", "action"
 DEFAULT_TASK = "bring the object to the goal"
 
 # H.264 without chroma subsampling: at 128 x 128 pixels yuv420p blurs the arm's and the object's
@@ -48,13 +50,22 @@ class ExportSettings:
 
     Attributes:
         camera: last part of the image features' names; letters, digits, "_" and "-".
+        state: names of the columns of `observation.state`; none where there is no such feature.
+        action: names of the columns of `action`; none where there is no such feature.
     """
 
     camera: str = "front"
+    state: tuple[str, ...] = ()
+    action: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z0-9_-]+", self.camera):
             raise Refused(f"camera name is {self.camera!r}; expected letters, digits, '_' and '-'")
+
+    @property
+    def columns(self) -> dict[str, tuple[str, ...]]:
+        """Names of the columns of `observation.state` and `action`, of those that there are."""
+        return {key: names for key, names in ((STATE_KEY, self.state), (ACTION_KEY, self.action)) if names}
 
     @property
     def image_key(self) -> str:
@@ -80,6 +91,10 @@ def features(settings: ExportSettings, size: tuple[int, int]) -> dict[str, dict[
         settings.image_key: {"dtype": "video", **image},
         settings.labels_key: {"dtype": "image", **image, "info": {"mask2iv.channel_of_role": roles}},
         settings.goal_key: {"dtype": "image", **image},
+        **{
+            key: {"dtype": "float32", "shape": (len(names),), "names": list(names)}
+            for key, names in settings.columns.items()
+        },
         **PROVENANCE_FEATURES,
     }
 

@@ -12,6 +12,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import av
 import datasets
@@ -35,6 +36,7 @@ from lerobot.datasets.utils import (
 )
 
 from mask2iv_ros.export.provenance import provenance_columns
+from mask2iv_ros.export.robot import RobotColumns
 from mask2iv_ros.export.schema import (
     DEFAULT_TASK,
     VIDEO,
@@ -78,7 +80,13 @@ def lerobot_contained(scratch: Path) -> Iterator[None]:
             datasets.enable_progress_bars()
 
 
-def write_shard(rollouts: Sequence[Rollout], root: Path, settings: ExportSettings, imagined: bool = True) -> None:
+def write_shard(
+    rollouts: Sequence[Rollout],
+    root: Path,
+    settings: ExportSettings,
+    imagined: bool = True,
+    robots: Sequence[RobotColumns] | None = None,
+) -> None:
     """Write rollouts of one size and rate as a finished LeRobot dataset into `root`, which must not exist.
 
     Args:
@@ -86,7 +94,13 @@ def write_shard(rollouts: Sequence[Rollout], root: Path, settings: ExportSetting
         root: the dataset's folder.
         settings: how they are written.
         imagined: False for episodes that a camera has seen, true or simulated.
+        robots: state and action of each episode, where the settings name some.
+
+    Raises:
+        Refused: an episode's state or action is not what the settings name.
     """
+    robots = robots or [RobotColumns()] * len(rollouts)
+    columns = [robot.frames(len(one.video), settings) for one, robot in zip(rollouts, robots, strict=True)]
     size = rollouts[0].video.shape[1:3]
     dataset = LeRobotDataset.create(
         _REPO_ID,
@@ -104,8 +118,8 @@ def write_shard(rollouts: Sequence[Rollout], root: Path, settings: ExportSetting
         # Otherwise LeRobot tries torchcodec, which logs a page where there is no system FFmpeg.
         video_backend="pyav",
     )
-    for rollout in rollouts:
-        _add_episode(dataset, rollout, settings, imagined)
+    for rollout, robot in zip(rollouts, columns, strict=True):
+        _add_episode(dataset, rollout, robot, settings, imagined)
     dataset.finalize()
     shutil.rmtree(root / "images")  # LeRobot leaves its empty working folders
     dataset.meta.update_chunk_settings(video_files_size_in_mb=DEFAULT_VIDEO_FILE_SIZE_IN_MB)
@@ -113,17 +127,19 @@ def write_shard(rollouts: Sequence[Rollout], root: Path, settings: ExportSetting
         _require_all_frames(path, len(rollout.video))
 
 
-def _add_episode(dataset: LeRobotDataset, rollout: Rollout, settings: ExportSettings, imagined: bool) -> None:
+def _add_episode(
+    dataset: LeRobotDataset, rollout: Rollout, robot: list[dict[str, Any]], settings: ExportSettings, imagined: bool
+) -> None:
     provenance = provenance_columns(rollout, imagined)
     goal = frame_from_goal(rollout.goal.mask, rollout.video.shape[1:3])
-    for image, labels in zip(rollout.video, rollout.trajectory.labels, strict=True):
+    for image, labels, columns in zip(rollout.video, rollout.trajectory.labels, robot, strict=True):
         frame = {
             settings.image_key: image,
             settings.labels_key: frame_from_labels(labels),
             settings.goal_key: goal,
             "task": rollout.goal.instruction.strip() or DEFAULT_TASK,
         }
-        dataset.add_frame(frame | provenance)
+        dataset.add_frame(frame | columns | provenance)
     dataset.save_episode()
 
 

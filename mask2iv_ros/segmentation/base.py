@@ -17,6 +17,10 @@ LONGEST_WORDS = 200  # characters: a detector's words are a noun phrase, not a s
 PROMPTED_ROLES = (Role.INTERACTOR, Role.OBJECT)
 
 
+class Unusable(Refused):
+    """A back end cannot work at all: its weights are not there or do not fit. No other prompt or picture helps."""
+
+
 @dataclass(frozen=True)
 class Prompt:
     """What an operator says about one role in one image: points and a box, or words.

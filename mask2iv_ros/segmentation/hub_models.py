@@ -7,9 +7,10 @@ from typing import Any
 import torch
 
 from mask2iv_ros.errors import Refused
-from mask2iv_ros.segmentation.loading import local, missing
+from mask2iv_ros.segmentation.loading import local, missing, or_unusable
 
 
+@or_unusable
 def from_hub(kind: Any, weights: str, what: str, note: str = "") -> Any:
     """Return `kind.from_pretrained(weights)`: safetensors only, and no code from the weights' folder.
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
 
 import torch
 
 from mask2iv_ros.errors import Refused
+from mask2iv_ros.segmentation.base import Unusable
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -61,6 +63,19 @@ class ModelSettings:
         reduced = self.dtype != torch.float32
         with torch.inference_mode(), torch.autocast(self.torch_device.type, self.dtype, enabled=reduced):
             yield
+
+
+def or_unusable[**P, R](load: Callable[P, R]) -> Callable[P, R]:
+    """Make what a function refuses `Unusable`: it loads what a back end cannot do without."""
+
+    @wraps(load)
+    def loading(*arguments: P.args, **named: P.kwargs) -> R:
+        try:
+            return load(*arguments, **named)
+        except Refused as refusal:
+            raise Unusable(str(refusal)) from refusal
+
+    return loading
 
 
 def free() -> None:

@@ -24,7 +24,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from mask2iv_ros.errors import Refused
-from mask2iv_ros.segmentation.loading import local, missing
+from mask2iv_ros.segmentation.loading import local, missing, or_unusable
 
 package.tqdm = partial(tqdm, disable=True)  # it draws a bar for every track, and a node's log is no place for it
 
@@ -92,6 +92,7 @@ class MemoryVideoPredictor(package.SAM2VideoPredictor):
         return max(self.num_maskmem, self.max_obj_ptrs_in_encoder) + 1
 
 
+@or_unusable
 def load(weights: str, config: str, device: torch.device) -> MemoryVideoPredictor:
     """Build SAM 2 and fill it.
 
