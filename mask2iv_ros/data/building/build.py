@@ -145,8 +145,9 @@ def _least_motion(
         bar.update(len(units) - sum(len(job.units) for job in jobs))
         for job in _worked(jobs, workers, partial(survey, source, settings, plan)):
             bar.update(len(job.units))
-    outcomes = [one for path in sorted(folder.glob("*.json")) for one in read_outcomes(path)]
-    scores = [clip.motion for one in outcomes for clip in one.kept]
+    # A killed run may have been told of more episodes, or of fewer: its last job is then part of one of this run's.
+    outcomes = {one.unit: one for path in sorted(folder.glob("*.json")) for one in read_outcomes(path)}
+    scores = [clip.motion for unit in units for clip in outcomes[unit].kept]
     return least_motion(scores, settings.drop_least)
 
 

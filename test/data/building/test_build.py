@@ -251,6 +251,19 @@ def test_clips_that_move_least_are_left_out(tmp_path: Path, make_source, make_ep
     assert min(motion_score(dataset.read(one.index).labels) for one in dataset.episodes) == scores[2]
 
 
+def test_a_measure_of_motion_killed_with_fewer_episodes_counts_none_twice(tmp_path: Path, make_source, make_episode):
+    frames = (4, 5, 8, 6, 7)  # the third moves least: twice among the scores, it would shift what 40 % of them are
+    source = make_source({f"e{index}": make_episode(f"e{index}", frames=many) for index, many in enumerate(frames)})
+    wanted = settings(tmp_path / "out", drop_least=0.4)
+    where = (building, "least_motion", "before")
+    process = multiprocessing.get_context("fork").Process(target=_build_until, args=(source, wanted, where, 3))
+    process.start()
+    process.join(200)
+    assert process.exitcode == -signal.SIGKILL
+    _, plan = build(source, wanted)
+    assert plan == build(source, settings(tmp_path / "whole", drop_least=0.4))[1]
+
+
 def test_other_settings_are_refused(built: Path, drawn_dataset: LeRobotSource, tmp_path: Path):
     out = Path(shutil.copytree(built, tmp_path / "out"))
     for change, said in (
@@ -324,7 +337,9 @@ def test_damaged_notes_are_refused(built: Path, tmp_path: Path, drawn_dataset: L
         build(drawn_dataset, settings(out, validation=0.4))
 
 
-def _build_until(source: LeRobotSource, wanted: BuildSettings, where: tuple[ModuleType, str, str]) -> None:
+def _build_until(
+    source: LeRobotSource, wanted: BuildSettings, where: tuple[ModuleType, str, str], episodes: int | None = None
+) -> None:
     """Build, and be killed the first time that a function is called."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     # A fork shares tqdm's lock with the test; killed while it holds it, it would take it along.
@@ -338,4 +353,4 @@ def _build_until(source: LeRobotSource, wanted: BuildSettings, where: tuple[Modu
         os.kill(os.getpid(), signal.SIGKILL)
 
     setattr(module, name, last)
-    build(source, wanted)
+    build(source, wanted, episodes=episodes)
