@@ -8,6 +8,7 @@ from mask2iv_ros.data.building.moving_interactor import Moving, find_interactor
 from mask2iv_ros.errors import Refused
 from mask2iv_ros.masks import Role, iou, resize_labels
 from mask2iv_ros.segmentation import create
+from mask2iv_ros.segmentation.base import Unusable
 
 
 def find(video: np.ndarray) -> tuple[np.ndarray, np.ndarray, str]:
@@ -54,3 +55,14 @@ def test_where_nothing_is_told(drawn):
 def test_a_back_end_without_points_is_refused(drawn):
     with pytest.raises(Refused, match="'external' takes no points"):
         find_by_motion(drawn(12)[0], create("external"))
+
+
+def test_missing_weights_are_not_taken_for_a_missing_object(drawn):
+    class Empty:
+        name, takes = "empty", frozenset({"points"})
+
+        def segment(self, *_: object) -> None:
+            raise Unusable("no weights")
+
+    with pytest.raises(Unusable, match="no weights"):
+        find_by_motion(drawn(24, (96, 128), back=True)[0], Empty())
