@@ -47,6 +47,11 @@ def test_where_nothing_is_told(drawn):
         ball[frame, 20:28, 16 + 2 * frame : 24 + 2 * frame] = (250, 250, 0)
     with pytest.raises(Dropped, match="nothing that moves touches the picture's border"):
         find_by_motion(ball, grabcut)
+    fly = np.repeat(drawn(10, (144, 192))[0][:1], 10, 0)
+    for frame in range(10):
+        fly[frame, 20:25, 2 * frame : 5 + 2 * frame] = 255
+    with pytest.raises(Dropped, match=r"nothing that moves at the picture's border fills more than 0\.2 %"):
+        find_by_motion(fly, grabcut)
     with pytest.raises(Dropped, match="half of the picture moves by") as caught:
         find_by_motion(drawn(8, (96, 128), pan=3.0)[0], grabcut)
     assert caught.value.drop.kind == "moving camera"
