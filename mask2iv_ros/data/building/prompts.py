@@ -22,6 +22,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -121,9 +122,17 @@ def read_prompts(path: Path) -> Prompts:
             episodes[str(name)] = tuple(
                 _asked(entry, f"{name}, entry {place + 1}") for place, entry in enumerate(entries)
             )
+            _require_apart(str(name), episodes[str(name)])
     except Refused as refusal:
         raise Refused(f"{path}: {refusal}") from refusal
     return Prompts(episodes, everywhere, json.dumps(told, default=str))
+
+
+def _require_apart(name: str, entries: Sequence[Asked]) -> None:
+    """Refuse entries that begin at the same frame of the same camera: no frame would be left for the first."""
+    for one, other in combinations(entries, 2):
+        if one.frame == other.frame and (one.camera == other.camera or not (one.camera and other.camera)):
+            raise Refused(f"{name} has two entries from frame {one.frame} on; expected one a frame and camera")
 
 
 def told_prompts(interactor: Sequence[str], object_: Sequence[str]) -> Prompts:

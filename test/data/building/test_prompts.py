@@ -96,6 +96,11 @@ def test_a_command_line_that_says_nothing_clear(interactor: list[str], object_: 
         ("all: {interactor: arm, object: {box: [1, 2, 3.5, 9]}}", "box is [[1, 2, 3.5, 9]]; expected whole numbers, 4"),
         ("all: {interactor: '', object: cup}", "all, interactor:"),
         ("all: {interactor: arm, object: cup, task: 3}", "task 3; expected texts"),
+        (
+            "episodes: {a: [{object: cup}, {object: can}]}",
+            "a has two entries from frame 0 on; expected one a frame and",
+        ),
+        ("episodes: {a: [{object: cup, camera: left}, {object: can}]}", "a has two entries from frame 0 on"),
     ],
 )
 def test_files_that_say_something_else(tmp_path: Path, text: str, said: str):
