@@ -167,6 +167,7 @@ def _setting(told: str) -> tuple[str, object]:
     if not equals or not key:
         raise Refused(f"--segmenter-set is {told!r}; expected KEY=VALUE, such as weights=FOLDER")
     try:
-        return key, yaml.safe_load(value)
+        found = yaml.safe_load(value)
     except yaml.YAMLError as error:
         raise Refused(f"--segmenter-set is {told!r}; expected a YAML value after the =") from error
+    return key, tuple(found) if isinstance(found, list) else found  # workers keep back ends by their settings

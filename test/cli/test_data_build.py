@@ -44,6 +44,8 @@ def test_nothing_kept_is_told_by_the_exit_code(tmp_path: Path, capsys: pytest.Ca
         (["video", "{video}", "--motion", "--interactor", "1,2", "--object", "3,4"], "motion finds the interactor"),
         (["video", "{video}", "--segmenter-set", "weights"], "expected KEY=VALUE"),
         (["video", "{video}", "--motion", "--segmenter-set", "a=1"], "has no setting 'a'"),
+        (["video", "{video}", "--motion", "--segmenter-set", "iterations=two"], "is 'two'; expected a whole number"),
+        (["video", "{video}", "--motion", "--segmenter-set", "radii=0.1"], "is 0.1; expected a list of numbers"),
         (["video", "{video}", "--quality-jump", "0.5"], "quality.jump is 0.5"),
         (["video", "{video}", "--prompts", "nowhere.yaml"], "nowhere.yaml cannot be read as YAML"),
         (["video", "{video}", "--sample", "-1"], "--sample is -1"),
