@@ -6,7 +6,7 @@ The file, in which either of `all` and `episodes` may be left out:
       interactor: robot gripper           # words, for back ends that find things by text
       object: cup
     episodes:
-      kitchen_03.mp4:                     # id of the episode, as the report names it
+      kitchen_03.mp4:                     # id of the episode: a file, "000004", or as train-00000-00004 in RLDS
         - interactor: {box: [410, 0, 120, 230]}                     # x, y, width, height in the source's pixels
           object: {points: [[322, 180]], outside: [[360, 175]]}     # clicks on it, and beside it
           task: put the cup on the shelf  # in place of the source's text; may be left out
@@ -97,6 +97,16 @@ class Prompts:
                 raise Refused(f"nothing is said of the interactor of {name!r}; expected clicks, a box or words of it")
             if not said and asked.of(Role.INTERACTOR):
                 raise Refused(f"motion finds the interactor of {name!r}, of which something is said; expected nothing")
+
+    def require_known(self, ids: Sequence[str]) -> None:
+        """Check that the source has every episode that is named: nothing said of another would be heard.
+
+        Raises:
+            Refused: it has not; the sentence names the first.
+        """
+        if unknown := sorted(self.episodes.keys() - set(ids)):
+            known = ", ".join(ids[:3])
+            raise Refused(f"prompts are of episode {unknown[0]!r}, which the source has not; its ids are as {known}")
 
 
 def read_prompts(path: Path) -> Prompts:

@@ -125,3 +125,12 @@ def test_the_object_is_wanted_and_the_interactor_where_motion_does_not_find_it(t
     both.require_interactors(said=True)
     with pytest.raises(Refused, match=r"motion finds the interactor of 'kitchen\.mp4'"):
         both.require_interactors(said=False)
+
+
+def test_an_episode_that_the_source_has_not_is_refused(tmp_path: Path):
+    """YAML reads 000012 without quotes as an octal number, and the report writes "_" for "-"."""
+    for name in ("000012", "train_00000"):
+        prompts = read_prompts(write(tmp_path, f"episodes: {{{name}: {{interactor: arm, object: cup}}}}"))
+        with pytest.raises(Refused, match=r"which the source has not; its ids are as 000012, train-00000"):
+            prompts.require_known(["000012", "train-00000"])
+    read_prompts(write(tmp_path, "episodes: {'000012': {object: cup}}")).require_known(["000012"])
