@@ -121,6 +121,7 @@ def run(arguments: argparse.Namespace) -> int:
         task=arguments.task,
         validation=arguments.validation,
         drop_least=arguments.drop_least,
+        source=_place(arguments.path),
         quality=Quality(**{field.name: getattr(arguments, f"quality_{field.name}") for field in fields(Quality)}),
     )
     try:
@@ -160,6 +161,12 @@ def _video(arguments: argparse.Namespace) -> Source:
     from mask2iv_ros.data.sources.video import VideoSource
 
     return VideoSource.open(arguments.path)
+
+
+def _place(path: str | Path) -> str:
+    """Return where a source lies, whatever folder the command is given in; an id on the hub as it is."""
+    found = Path(path).expanduser()
+    return str(found.resolve()) if found.exists() else str(path)
 
 
 def _setting(told: str) -> tuple[str, object]:
