@@ -121,6 +121,7 @@ def run(arguments: argparse.Namespace) -> int:
         task=arguments.task,
         validation=arguments.validation,
         drop_least=arguments.drop_least,
+        source=_place(arguments.path),
         quality=Quality(**{field.name: getattr(arguments, f"quality_{field.name}") for field in fields(Quality)}),
     )
     try:
@@ -162,11 +163,18 @@ def _video(arguments: argparse.Namespace) -> Source:
     return VideoSource.open(arguments.path)
 
 
+def _place(path: str | Path) -> str:
+    """Return where a source lies, whatever folder the command is given in; an id on the hub as it is."""
+    found = Path(path).expanduser()
+    return str(found.resolve()) if found.exists() else str(path)
+
+
 def _setting(told: str) -> tuple[str, object]:
     key, equals, value = told.partition("=")
     if not equals or not key:
         raise Refused(f"--segmenter-set is {told!r}; expected KEY=VALUE, such as weights=FOLDER")
     try:
-        return key, yaml.safe_load(value)
+        found = yaml.safe_load(value)
     except yaml.YAMLError as error:
         raise Refused(f"--segmenter-set is {told!r}; expected a YAML value after the =") from error
+    return key, tuple(found) if isinstance(found, list) else found  # workers keep back ends by their settings

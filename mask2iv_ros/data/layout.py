@@ -49,11 +49,14 @@ def decode_span(path: Path, times: Float[np.ndarray, "t"], fps: float) -> UInt8[
     """Decode the frames shown at these ascending times (s), in one pass from the key frame before the first.
 
     Raises:
-        ValueError: a time has no frame.
+        ValueError: there is no video that can be decoded, or a time has no frame.
         av.FFmpegError: the file is corrupt.
     """
     frames: list[UInt8[np.ndarray, "h w 3"]] = []
     with av.open(str(path)) as container:
+        # A stream without a decoder would crash the process in PyAV's decode.
+        if not container.streams.video or container.streams.video[0].codec_context is None:
+            raise ValueError(f"{path.name} has no video that can be decoded")
         stream = container.streams.video[0]
         container.seek(max(0, int(times[0] / stream.time_base)), stream=stream)
         for frame in container.decode(stream):

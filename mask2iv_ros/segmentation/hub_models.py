@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 
 from mask2iv_ros.errors import Refused
 from mask2iv_ros.segmentation.loading import local, missing, or_unusable
@@ -29,7 +30,7 @@ def from_hub(kind: Any, weights: str, what: str, note: str = "") -> Any:
         options["use_safetensors"] = True
     try:
         return kind.from_pretrained(path or weights, **options)
-    except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
+    except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
         if path is None:
             raise missing(what, weights, note) from error
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

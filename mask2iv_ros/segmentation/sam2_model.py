@@ -148,7 +148,7 @@ def _build(name: str) -> MemoryVideoPredictor:
         path = Path(sam2.__file__).parent / name
     if not path.is_file():
         raise Refused(
-            f"config is {name!r}; expected a YAML file or one of the sam2 package's, such as {_HF.popitem()[1]}"
+            f"config is {name!r}; expected a YAML file or one of the sam2 package's, such as {next(iter(_HF.values()))}"
         )
     try:
         config = OmegaConf.to_container(OmegaConf.load(path).model, resolve=True)

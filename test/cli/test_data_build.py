@@ -24,6 +24,16 @@ def test_a_lerobot_dataset_becomes_clips(tmp_path: Path, capsys: pytest.CaptureF
     assert "was begun with size null and [16, 16] is wanted" in capsys.readouterr().err
 
 
+def test_another_source_is_not_taken_for_the_one_that_was_built(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """Episodes of LeRobot datasets have the same ids in all of them."""
+    command = ["data", "lerobot", "--out", str(tmp_path / "out"), "--frames", "4", "--fps", "10", *LOOSE]
+    one, other = (str(write_tiny_dataset(tmp_path / name, 1, frames=4)) for name in ("one", "other"))
+    assert main([*command, one]) == 0
+    assert main([*command, one]) == 0
+    assert main([*command, other]) == 2
+    assert f'was begun with source "{one}" and "{other}" is wanted' in capsys.readouterr().err
+
+
 def test_nothing_kept_is_told_by_the_exit_code(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     source = write_tiny_dataset(tmp_path / "source", 1, frames=6)
     assert main(["data", "lerobot", str(source), "--out", str(tmp_path / "out"), *LOOSE]) == 1
@@ -44,6 +54,8 @@ def test_nothing_kept_is_told_by_the_exit_code(tmp_path: Path, capsys: pytest.Ca
         (["video", "{video}", "--motion", "--interactor", "1,2", "--object", "3,4"], "motion finds the interactor"),
         (["video", "{video}", "--segmenter-set", "weights"], "expected KEY=VALUE"),
         (["video", "{video}", "--motion", "--segmenter-set", "a=1"], "has no setting 'a'"),
+        (["video", "{video}", "--motion", "--segmenter-set", "iterations=two"], "is 'two'; expected a whole number"),
+        (["video", "{video}", "--motion", "--segmenter-set", "radii=0.1"], "is 0.1; expected a list of numbers"),
         (["video", "{video}", "--quality-jump", "0.5"], "quality.jump is 0.5"),
         (["video", "{video}", "--prompts", "nowhere.yaml"], "nowhere.yaml cannot be read as YAML"),
         (["video", "{video}", "--sample", "-1"], "--sample is -1"),

@@ -1,10 +1,13 @@
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from mask2iv_ros.errors import Refused
 from mask2iv_ros.masks import Role
 from mask2iv_ros.segmentation import Finder, create
-from mask2iv_ros.segmentation.base import Prompt
+from mask2iv_ros.segmentation.base import Prompt, Unusable
 
 pytest.importorskip("sam2", reason="needs the extra sam2")
 WORDS = Prompt.from_lists(2, words="the red cup")
@@ -61,3 +64,11 @@ def test_a_missing_detector_is_named_with_the_command_that_fetches_it(tiny_sam2:
         create("grounded_sam2", tiny_sam2).candidates(clip[0], "a cup")
     with pytest.raises(Refused, match="box_threshold is 2; expected a score from 0 to 1"):
         create("grounded_sam2", {"box_threshold": 2})
+
+
+def test_weights_that_are_cut_short_are_refused(tiny_detector: str, clip: np.ndarray, tmp_path: Path):
+    folder = Path(shutil.copytree(tiny_detector, tmp_path / "detector"))
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(Unusable, match="the detector of segmentation back end 'grounded_sam2' cannot use the weights"):
+        create("grounded_sam2", {"detector": str(folder)}).candidates(clip[0], "the red cup")

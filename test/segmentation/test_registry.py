@@ -30,6 +30,28 @@ def test_settings_go_to_the_back_end_and_unknown_ones_are_refused():
         create("grabcut", {"track_side": 0})
 
 
+@pytest.mark.parametrize(
+    ("name", "setting", "said"),
+    [
+        (
+            "grabcut",
+            {"iterations": "2"},
+            "setting 'iterations' of segmentation back end 'grabcut' is '2'; expected a w",
+        ),
+        ("grabcut", {"iterations": True}, "is True; expected a whole number"),
+        ("grabcut", {"faintest": None}, "is None; expected a finite number"),
+        ("grabcut", {"unusual": float("nan")}, "is nan; expected a finite number"),
+        ("grabcut", {"radii": 0.1}, "is 0.1; expected a list of numbers"),
+        ("grabcut", {"search_sides": [256, "a"]}, "is 'a'; expected a whole number"),
+        ("sam3", {"weights": 3}, "setting 'weights' of segmentation back end 'sam3' is 3; expected a text"),
+    ],
+)
+def test_settings_of_another_kind_are_refused(name: str, setting: dict, said: str):
+    with pytest.raises(Refused, match=said):
+        create(name, setting)
+    assert create("grabcut", {"search_sides": [128], "faintest": 0.2}).settings.search_sides == (128,)
+
+
 @pytest.mark.parametrize("name", ["sam9", "", "GrabCut"])
 def test_an_unknown_name_is_refused_with_those_that_exist(name: str):
     with pytest.raises(Refused, match=rf"back end is '{name}'; accepted are external, grabcut"):

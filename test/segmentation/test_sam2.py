@@ -169,3 +169,13 @@ def test_missing_weights_are_named_with_the_command_that_fetches_them(clip: np.n
 def test_bad_settings_are_refused(settings: dict[str, str], message: str):
     with pytest.raises(Refused, match=message):
         create("sam2", settings)
+
+
+def test_a_configuration_that_is_not_there_is_refused_each_time_alike():
+    from mask2iv_ros.segmentation import sam2_model
+
+    known = dict(sam2_model._HF)
+    for _ in range(len(known) + 1):
+        with pytest.raises(Refused, match=r"config is 'nowhere\.yaml'; expected a YAML file or one of the sam"):
+            sam2_model._build("nowhere.yaml")
+    assert known == sam2_model._HF

@@ -76,8 +76,10 @@ def build(
         raise Refused(f"episodes is {episodes}; expected at least 1")
     for camera in settings.cameras:
         require_camera(camera, source.cameras(), "the source")
-    units = [Unit(check_id(episode), camera) for episode in source.ids()[:episodes] for camera in settings.cameras]
+    ids = source.ids()
+    units = [Unit(check_id(episode), camera) for episode in ids[:episodes] for camera in settings.cameras]
     _require_apart(units)
+    settings.prompts.require_known(ids)
     if settings.how != "source":
         create(settings.segmenter, dict(settings.segmenter_settings)).close()  # what it lacks is said at once
     notes = settings.out / ".build"

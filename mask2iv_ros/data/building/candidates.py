@@ -9,9 +9,10 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 
 from mask2iv_ros.data.building.drop import Dropped
+from mask2iv_ros.errors import Refused
 from mask2iv_ros.masks import Role, iou
 from mask2iv_ros.segmentation import Prompt, Segmenter
-from mask2iv_ros.segmentation.base import Box, Finder
+from mask2iv_ros.segmentation.base import Box, Finder, Unusable
 
 MARGIN = 0.01  # of inter-frame IoU: candidates nearer to each other than this move alike
 _SAME = 0.8  # IoU above which two masks are one thing
@@ -92,11 +93,16 @@ def _found(finder: Finder, video: UInt8[np.ndarray, "t h w 3"], prompt: Prompt) 
 def _tracks(
     segmenter: Segmenter, video: UInt8[np.ndarray, "t h w 3"], boxes: Sequence[Box], interactor: Sequence[Prompt]
 ) -> list[tuple[Box, Bool[np.ndarray, "t h w"]]]:
-    """Track each box by itself; leave out what is another one once more, or the interactor."""
+    """Track each box by itself; leave out what is another one once more, or the interactor, or no thing."""
     taken = [segmenter.track(video[:1], interactor).labels[0] == Role.INTERACTOR] if interactor else []
     tracks = []
     for box in boxes:
-        masks = segmenter.track(video, [Prompt(Role.OBJECT, box=box.box)]).labels == Role.OBJECT
+        try:
+            masks = segmenter.track(video, [Prompt(Role.OBJECT, box=box.box)]).labels == Role.OBJECT
+        except Unusable:
+            raise
+        except Refused:
+            continue  # a detector's box about everything, or about nothing; the others may be whole
         if all(iou(masks[0], other) < _SAME for other in taken):
             taken.append(masks[0])
             tracks.append((box, masks))

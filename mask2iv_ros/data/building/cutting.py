@@ -9,6 +9,8 @@ from jaxtyping import Float64, Int64
 
 from mask2iv_ros.errors import Refused
 
+_ROUNDED = 0.01  # of a rate: nearer to a whole number it is that one, as 29.97 is 30
+
 
 @dataclass(frozen=True)
 class Grid:
@@ -92,10 +94,15 @@ def windows(count: int, frames: int, overlap: float, merit: Float64[np.ndarray, 
 def divisors(rate: float) -> list[int]:
     """Return the whole rates that a source of this rate gives by leaving frames out, highest first.
 
+    A rate that is not whole has no divisors: what it gives is rounded down, as at a higher rate moments would soon
+    have no frame of their own.
+
     Raises:
         Refused: the source has less than one frame a second.
     """
     whole = round(rate)
-    if whole < 1:
+    if whole >= 1 and abs(rate - whole) <= _ROUNDED * rate:
+        return [whole // step for step in range(1, whole + 1) if whole % step == 0]
+    if rate < 1:
         raise Refused(f"the source has {rate:.3g} frames a second; expected at least 1")
-    return [whole // step for step in range(1, whole + 1) if whole % step == 0]
+    return sorted({int(rate / step) for step in range(1, int(rate) + 1)}, reverse=True)

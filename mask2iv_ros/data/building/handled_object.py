@@ -14,6 +14,7 @@ from mask2iv_ros.data.building.moving_interactor import Moving
 from mask2iv_ros.errors import Refused
 from mask2iv_ros.masks import Role, iou, resize_labels
 from mask2iv_ros.segmentation import Prompt, Segmenter
+from mask2iv_ros.segmentation.base import Unusable
 
 MOVED, REACHED = "what it moved", "what it reached"
 
@@ -48,6 +49,7 @@ def find_object(
 
     Raises:
         Dropped: nothing is gone, and nothing stands out where the interactor stops.
+        Unusable: the segmenter lacks its weights.
     """
     height, width = interactor.shape[1:]
     hidden = resize_labels(interactor[0].astype(np.uint8), first.shape[:2]) > 0
@@ -172,6 +174,8 @@ def _under(
         return None
     try:
         found = segmenter.segment(image, Prompt(Role.OBJECT, points, np.ones(len(points), np.bool_)), None)
+    except Unusable:
+        raise  # it is no word about this place
     except Refused:
         return None
     mask = found.labels == Role.OBJECT

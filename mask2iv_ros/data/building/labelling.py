@@ -84,7 +84,7 @@ def _sections(episode: SourceEpisode, camera: str, how: How, prompts: Prompts) -
     if how == "source" or not said or said[0] is prompts.everywhere:
         yield from ((span, said[0] if said else None) for span in spans)
         return
-    ends = [one.frame for one in said[1:]] + [len(episode.frames)]
+    ends = [min(one.frame, len(episode.frames)) for one in said[1:]] + [len(episode.frames)]
     for asked, end in zip(said, ends, strict=True):
         around = next((span for span in spans if span.start <= asked.frame < span.stop), None)
         stop = end if around is None else min(end, around.stop)

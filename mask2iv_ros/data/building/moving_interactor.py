@@ -63,7 +63,7 @@ def find_interactor(moving: Moving) -> Bool[np.ndarray, "t h w"]:
     interactor rests for a moment, its colours are known from when it moved.
 
     Raises:
-        Dropped: the camera moves and with it everything, nothing does, or nothing of it touches the border.
+        Dropped: the camera moves and with it everything, nothing does, or nothing of it but specks touches the border.
     """
     usual = float(np.median(moving.speed, axis=(1, 2)).max())
     if usual > _STILL:
@@ -86,7 +86,14 @@ def find_interactor(moving: Moving) -> Bool[np.ndarray, "t h w"]:
     seed = np.isin(things, 1 + np.flatnonzero((touching > 0) & (sizes >= _SHARE * largest)))
     swept = cv2.dilate(seed.any(0).astype(np.uint8), np.ones((2 * _REACH + 1,) * 2, np.uint8)) > 0
     trimap = np.where(seed, cv2.GC_PR_FGD, np.where(swept, cv2.GC_PR_BGD, cv2.GC_BGD)).astype(np.uint8)
-    return _tidy(_grabcut(moving.video, trimap), seed, rim)
+    found = _tidy(_grabcut(moving.video, trimap), seed, rim)
+    if not found.any():
+        raise Dropped(
+            "interactor not found",
+            f"nothing that moves at the picture's border fills more than {100 * _SPECK:g} % of it; expected an arm or "
+            "hand",
+        )
+    return found
 
 
 def _grabcut(video: UInt8[np.ndarray, "t h w 3"], trimap: UInt8[np.ndarray, "t h w"]) -> Bool[np.ndarray, "t h w"]:

@@ -6,7 +6,7 @@ The file, in which either of `all` and `episodes` may be left out:
       interactor: robot gripper           # words, for back ends that find things by text
       object: cup
     episodes:
-      kitchen_03.mp4:                     # id of the episode, as the report names it
+      kitchen_03.mp4:                     # id of the episode: a file, "000004", or as train-00000-00004 in RLDS
         - interactor: {box: [410, 0, 120, 230]}                     # x, y, width, height in the source's pixels
           object: {points: [[322, 180]], outside: [[360, 175]]}     # clicks on it, and beside it
           task: put the cup on the shelf  # in place of the source's text; may be left out
@@ -22,6 +22,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +98,16 @@ class Prompts:
             if not said and asked.of(Role.INTERACTOR):
                 raise Refused(f"motion finds the interactor of {name!r}, of which something is said; expected nothing")
 
+    def require_known(self, ids: Sequence[str]) -> None:
+        """Check that the source has every episode that is named: nothing said of another would be heard.
+
+        Raises:
+            Refused: it has not; the sentence names the first.
+        """
+        if unknown := sorted(self.episodes.keys() - set(ids)):
+            known = ", ".join(ids[:3])
+            raise Refused(f"prompts are of episode {unknown[0]!r}, which the source has not; its ids are as {known}")
+
 
 def read_prompts(path: Path) -> Prompts:
     """Read the YAML file described above.
@@ -121,9 +132,17 @@ def read_prompts(path: Path) -> Prompts:
             episodes[str(name)] = tuple(
                 _asked(entry, f"{name}, entry {place + 1}") for place, entry in enumerate(entries)
             )
+            _require_apart(str(name), episodes[str(name)])
     except Refused as refusal:
         raise Refused(f"{path}: {refusal}") from refusal
     return Prompts(episodes, everywhere, json.dumps(told, default=str))
+
+
+def _require_apart(name: str, entries: Sequence[Asked]) -> None:
+    """Refuse entries that begin at the same frame of the same camera: no frame would be left for the first."""
+    for one, other in combinations(entries, 2):
+        if one.frame == other.frame and (one.camera == other.camera or not (one.camera and other.camera)):
+            raise Refused(f"{name} has two entries from frame {one.frame} on; expected one a frame and camera")
 
 
 def told_prompts(interactor: Sequence[str], object_: Sequence[str]) -> Prompts:

@@ -67,7 +67,7 @@ def clip_rate(paces: Sequence[Pace], frames: int) -> tuple[int, str]:
     rates, speeds, lengths = zip(*paces, strict=True)
     # One of the source's own rates: a mean of two would divide neither.
     rate, moving, length = median_low(rates), float(np.median(speeds)), float(np.median(lengths))
-    possible = [one for one in divisors(rate) if one >= min(SLOWEST, round(rate))]
+    possible = [one for one in divisors(rate) if one >= min(SLOWEST, int(rate))]
     fitting = [one for one in possible if (frames - 1) / one <= length * (1 + 1e-6)] or possible[:1]
     chosen = min(fitting, key=lambda one: abs(np.log(one / max(moving / STEP, 1e-6))))
     words = (

@@ -38,6 +38,7 @@ class BuildSettings:
         camera: last part of the image features' names in the dataset.
         validation: share of the episodes that go there; an episode's id alone decides.
         drop_least: share of the clips that move least and are left out, over all of the source.
+        source: where the episodes come from, in words; another's may have the same ids.
         quality: what the clips must be.
     """
 
@@ -56,6 +57,7 @@ class BuildSettings:
     camera: str = "front"
     validation: float = 0.0
     drop_least: float = 0.0
+    source: str = ""
     quality: Quality = field(default_factory=Quality)
 
     def __post_init__(self) -> None:

@@ -5,6 +5,7 @@ import pytest
 
 from mask2iv_ros.data.building.candidates import inter_frame_iou, manipulated, prompts_for
 from mask2iv_ros.data.building.drop import Dropped
+from mask2iv_ros.errors import Refused
 from mask2iv_ros.masks import Role
 from mask2iv_ros.segmentation import Prompt
 from mask2iv_ros.segmentation.base import Box, Track
@@ -98,3 +99,14 @@ def test_clicks_are_left_alone():
     click = Prompt.from_lists(2, [4], [5])
     found = prompts_for(video("red"), [Prompt(Role.INTERACTOR, words="black"), click], Colours(), 1)
     assert found[0] is click
+
+
+def test_a_box_that_holds_no_thing_does_not_hide_the_others():
+    class Sceptical(Colours):
+        def track(self, video: np.ndarray, prompts: list[Prompt], on_frame: object = None) -> Track:
+            if prompts[0].box[1] == 26:
+                raise Refused("the object found is 99 % of the image")
+            return super().track(video, prompts, on_frame)
+
+    asked = [Prompt(Role.INTERACTOR, words="black"), Prompt(Role.OBJECT, words="red blue")]
+    assert prompts_for(video("red"), asked, Sceptical(), 1)[1].box == (5, 12, 10, 10)

@@ -64,5 +64,6 @@ def test_rates_that_leave_frames_out():
     assert divisors(30) == [30, 15, 10, 6, 5, 3, 2, 1]
     assert divisors(29.97) == divisors(30)
     assert divisors(5.0) == [5, 1]
+    assert divisors(7.5) == [7, 3, 2, 1]
     with pytest.raises(Refused, match=r"0\.3 frames a second; expected at least 1"):
         divisors(0.3)

@@ -8,6 +8,7 @@ from mask2iv_ros.data.building.moving_interactor import Moving, find_interactor
 from mask2iv_ros.errors import Refused
 from mask2iv_ros.masks import Role, iou, resize_labels
 from mask2iv_ros.segmentation import create
+from mask2iv_ros.segmentation.base import Unusable
 
 
 def find(video: np.ndarray) -> tuple[np.ndarray, np.ndarray, str]:
@@ -46,6 +47,11 @@ def test_where_nothing_is_told(drawn):
         ball[frame, 20:28, 16 + 2 * frame : 24 + 2 * frame] = (250, 250, 0)
     with pytest.raises(Dropped, match="nothing that moves touches the picture's border"):
         find_by_motion(ball, grabcut)
+    fly = np.repeat(drawn(10, (144, 192))[0][:1], 10, 0)
+    for frame in range(10):
+        fly[frame, 20:25, 2 * frame : 5 + 2 * frame] = 255
+    with pytest.raises(Dropped, match=r"nothing that moves at the picture's border fills more than 0\.2 %"):
+        find_by_motion(fly, grabcut)
     with pytest.raises(Dropped, match="half of the picture moves by") as caught:
         find_by_motion(drawn(8, (96, 128), pan=3.0)[0], grabcut)
     assert caught.value.drop.kind == "moving camera"
@@ -54,3 +60,14 @@ def test_where_nothing_is_told(drawn):
 def test_a_back_end_without_points_is_refused(drawn):
     with pytest.raises(Refused, match="'external' takes no points"):
         find_by_motion(drawn(12)[0], create("external"))
+
+
+def test_missing_weights_are_not_taken_for_a_missing_object(drawn):
+    class Empty:
+        name, takes = "empty", frozenset({"points"})
+
+        def segment(self, *_: object) -> None:
+            raise Unusable("no weights")
+
+    with pytest.raises(Unusable, match="no weights"):
+        find_by_motion(drawn(24, (96, 128), back=True)[0], Empty())

@@ -96,6 +96,11 @@ def test_a_command_line_that_says_nothing_clear(interactor: list[str], object_: 
         ("all: {interactor: arm, object: {box: [1, 2, 3.5, 9]}}", "box is [[1, 2, 3.5, 9]]; expected whole numbers, 4"),
         ("all: {interactor: '', object: cup}", "all, interactor:"),
         ("all: {interactor: arm, object: cup, task: 3}", "task 3; expected texts"),
+        (
+            "episodes: {a: [{object: cup}, {object: can}]}",
+            "a has two entries from frame 0 on; expected one a frame and",
+        ),
+        ("episodes: {a: [{object: cup, camera: left}, {object: can}]}", "a has two entries from frame 0 on"),
     ],
 )
 def test_files_that_say_something_else(tmp_path: Path, text: str, said: str):
@@ -120,3 +125,12 @@ def test_the_object_is_wanted_and_the_interactor_where_motion_does_not_find_it(t
     both.require_interactors(said=True)
     with pytest.raises(Refused, match=r"motion finds the interactor of 'kitchen\.mp4'"):
         both.require_interactors(said=False)
+
+
+def test_an_episode_that_the_source_has_not_is_refused(tmp_path: Path):
+    """YAML reads 000012 without quotes as an octal number, and the report writes "_" for "-"."""
+    for name in ("000012", "train_00000"):
+        prompts = read_prompts(write(tmp_path, f"episodes: {{{name}: {{interactor: arm, object: cup}}}}"))
+        with pytest.raises(Refused, match=r"which the source has not; its ids are as 000012, train-00000"):
+            prompts.require_known(["000012", "train-00000"])
+    read_prompts(write(tmp_path, "episodes: {'000012': {object: cup}}")).require_known(["000012"])

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from mask2iv_ros.data.building.cutting import even_grid, find_gap
 from mask2iv_ros.data.building.rate import STEP, Pace, clip_rate, pace, speed
 from mask2iv_ros.errors import Refused
 
@@ -39,3 +40,10 @@ def test_a_single_frame_has_no_pace(make_episode):
     assert pace(make_episode("a", frames=12)).lasts == pytest.approx(1.1)
     with pytest.raises(Refused, match="no episode of the source has two frames"):
         clip_rate([], 16)
+
+
+def test_clips_of_a_rate_that_is_not_whole_have_a_frame_for_every_moment():
+    rate, _ = clip_rate([Pace(7.5, 0.3, 20.0)], 16)
+    grid = even_grid(np.arange(150) / 7.5, 0, 150, rate)
+    assert len(grid.frames) > 130
+    assert not any(find_gap(grid, begin, 16) for begin in range(len(grid.frames) - 15))

@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+import av
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
@@ -133,6 +134,20 @@ def test_a_corrupt_episode_is_refused_and_the_others_are_not(v21: Path, tmp_path
         source.read("000002", "wrist")
     with pytest.raises(Refused, match=r"has no episode '7'; expected one such as '000000'"):
         source.read("7", "front")
+
+
+def test_a_video_that_no_decoder_is_for_is_refused(v21: Path, tmp_path: Path):
+    """PyAV would crash the process."""
+    root = Path(shutil.copytree(v21, tmp_path / "dataset"))
+    video = root / "videos/chunk-000/observation.images.front/episode_000000.mp4"
+    with av.open(str(video), "w") as container:
+        stream = container.add_stream("mpeg4", rate=10)
+        stream.width = stream.height = 32
+        container.mux(stream.encode(av.VideoFrame(32, 32, "yuv420p")))
+        container.mux(stream.encode())
+    video.write_bytes(video.read_bytes().replace(b"mp4v", b"zzzz").replace(b"esds", b"free"))
+    with pytest.raises(Refused, match=r"episode_000000\.mp4 has no video that can be decoded"):
+        LeRobotSource.open(root).read("000000", "front")
 
 
 @pytest.mark.parametrize(
