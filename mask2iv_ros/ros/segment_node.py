@@ -116,8 +116,12 @@ class SegmentNode(Node):
                 continue
             if confidence < self._settings.value.least_confidence or not mask.any():
                 lost.append(f"{role.name.lower()} (confidence {confidence:.2f})")
-            else:
+                continue
+            try:
                 frame.labels[check_mask(mask, role)] = role
+            except Refused as refusal:
+                lost.append(f"{role.name.lower()} ({refusal})")
+            else:
                 frame.confidence[role] = float(confidence)
         self._show()
         if lost:
