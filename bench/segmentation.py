@@ -47,7 +47,7 @@ def main() -> None:
     parser.add_argument("--backend", default="grabcut")
     parser.add_argument("--weights", default="", help="of the back end, a path or a hub id")
     parser.add_argument("--videos", type=Path, help="folder with hands_coffee.mp4 and robot_arm.mp4")
-    parser.add_argument("--frames", type=int, default=121, help="of each video (%(default)s)")
+    parser.add_argument("--frames", type=int, default=241, help="of each video (%(default)s)")
     parser.add_argument("--clips", type=Path, help="LeRobot dataset of Meta-World clips with true masks")
     parser.add_argument("--most", type=int, default=44, help="clips at most, evenly chosen (%(default)s)")
     parser.add_argument("--out", type=Path, required=True, help="folder of the contact sheets")

@@ -202,6 +202,21 @@ def test_words_click_and_box_reach_networks_through_the_service(ros, tmp_path):
     assert answer.pixels == np.count_nonzero(rig.node._frame.labels == 1)
 
 
+def test_sam2_follows_what_a_box_showed_to_the_next_capture(ros, tmp_path):
+    pytest.importorskip("sam2", reason="needs the extra sam2")
+    from mask2iv_ros.segmentation.tiny import write_tiny_sam2
+
+    rig = Rig(ros, backend="sam2", least_confidence=0.0, **write_tiny_sam2(tmp_path))
+    rig.show(drawn())
+    rig.ros.wait(lambda: rig.node._frame, "the frame")
+    answer = rig.segment(role=1, box=[15, 5, 40, 60])
+    assert answer.success, answer.message
+    assert "takes clicked points or a box" in rig.segment(role=2, words="the red cup").message
+    rig.show(drawn(116, 66), STAMP + 10**9)
+    rig.ros.wait(lambda: rig.node._frame.stamp_ns > STAMP and rig.node._frame.confidence, "labels on the next frame")
+    assert (rig.node._frame.labels == 1).any()
+
+
 def test_sam3_answers_words_through_the_service(ros, tmp_path):
     from mask2iv_ros.segmentation.tiny import write_tiny_sam3
 
