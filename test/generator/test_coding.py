@@ -1,6 +1,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 
@@ -25,11 +26,13 @@ def test_a_stage_two_that_knows_nothing_yet_pastes(tmp_path: Path, scene: Scene,
     made = imaginer.imagine(scene, goal, seed=0, rollout_id="r", trajectory=Trajectory(labels, "edited")).video
     coder = Coder(load(folder, torch.device("cpu")), torch.device("cpu"))
     pasted = paste_and_move(scene.image, labels)
-    rests = (pasted == scene.image).all(-1)
-    assert 0.3 < rests[1:].mean() < 0.99
+    moves = (pasted != scene.image).any(-1).astype(np.uint8)
+    # The camera's own pixels give way within three pixels of what was pasted.
+    rests = np.stack([cv2.dilate(frame, np.ones((7, 7), np.uint8)) for frame in moves]) == 0
+    assert 0.2 < rests[1:].mean() < 0.99
     assert np.abs(made.astype(int) - pasted)[rests].max() <= 2
     decoded = coder.decode(coder.encode(pasted))[0]
-    assert np.abs(made.astype(int) - decoded)[~rests].max() <= 2
+    assert np.abs(made.astype(int) - decoded)[moves > 0].max() <= 2
     assert np.abs(decoded.astype(int) - pasted).max() > 20
     # As with one rollout alone, so in a batch.
     both = imaginer.imagine_many(scene, [goal, goal], [0, 1], ["a", "b"], [Trajectory(labels), Trajectory(labels)])

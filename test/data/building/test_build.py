@@ -307,26 +307,6 @@ def test_two_builds_do_not_meet(tmp_path: Path, drawn_dataset: LeRobotSource):
     lock.release()
 
 
-@pytest.mark.parametrize(
-    ("change", "said"),
-    [
-        ({"name": "push"}, "none of Meta-World's tasks"),
-        ({"name": "a-b"}, "name is 'a-b'"),
-        ({"cameras": ()}, "cameras are none"),
-        ({"cameras": ("a", "a")}, "each once"),
-        ({"frames": 1}, "frames is 1"),
-        ({"fps": -1}, "fps is -1"),
-        ({"size": (8, 64)}, r"size is \(8, 64\)"),
-        ({"overlap": 1.0}, r"overlap is 1\.0"),
-        ({"validation": -0.1}, r"validation is -0\.1"),
-        ({"camera": "a.b"}, "camera name"),
-    ],
-)
-def test_settings_out_of_range(tmp_path: Path, change: dict, said: str):
-    with pytest.raises(Refused, match=said):
-        settings(tmp_path, **change)
-
-
 def test_damaged_notes_are_refused(built: Path, tmp_path: Path, drawn_dataset: LeRobotSource):
     out = Path(shutil.copytree(built, tmp_path / "out"))
     next((out / ".build/done").glob("00000000-*.json")).write_text("{")
