@@ -246,6 +246,8 @@ def test_from_a_camera_frame_and_a_goal_mask_to_a_dataset(ros, lines, tmp_path, 
     )
     with Bringup(arguments, lines.append) as bringup:
         ros.wait(lambda: (s := latest("robot/imagine")) and s.message == "ready", "the generator", 180)
+        # Labels are sent once and have the stamp of one frame: those of the captured frame must find who takes them.
+        ros.wait(lambda: latest("robot/segment") and perception.get_subscription_count(), "the segment node", 60)
         masks = ros.publisher(Image, "/robot/goal_mask")
         answer = ros.call(Capture, "/robot/capture", Capture.Request())
         assert answer.success, answer.message
