@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8
 
+from mask2iv_ros.decoding import decodable
 from mask2iv_ros.errors import Refused
 
 Frame = UInt8[np.ndarray, "h w 3"]
@@ -129,9 +130,7 @@ class _Video:
                 f"video {str(self._path)!r} cannot be opened: {error.strerror}; "
                 "expected a video file that FFmpeg decodes, or a folder of images"
             ) from error
-        videos = container.streams.video
-        # A stream without a decoder, as in a file cut short, would crash the process in PyAV's decode.
-        if not videos or videos[0].codec_context is None:
+        if decodable(container) is None:
             container.close()
             raise Refused(
                 f"{str(self._path)!r} has no video that can be decoded; expected a video file or a folder of images"

@@ -146,9 +146,9 @@ def _bridge(arguments: argparse.Namespace) -> Source:
 
 
 def _hoi4d(arguments: argparse.Namespace) -> Source:
-    from mask2iv_ros.data.sources.hoi4d import Hoi4d
+    from mask2iv_ros.data.sources.hoi4d import HEIGHT, Hoi4d
 
-    return Hoi4d.open(arguments.path, max(480, arguments.size[0] if arguments.size else 0))
+    return Hoi4d.open(arguments.path, max(HEIGHT, arguments.size[0] if arguments.size else 0))
 
 
 def _lerobot(arguments: argparse.Namespace) -> Source:

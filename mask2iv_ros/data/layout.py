@@ -12,6 +12,8 @@ import numpy as np
 import pyarrow.parquet as pq
 from jaxtyping import Float, UInt8
 
+from mask2iv_ros.decoding import decodable
+
 
 def episode_rows(root: Path) -> list[dict[str, Any]]:
     """Return the metadata of all episodes, in the order of their numbers, without their statistics."""
@@ -54,10 +56,8 @@ def decode_span(path: Path, times: Float[np.ndarray, "t"], fps: float) -> UInt8[
     """
     frames: list[UInt8[np.ndarray, "h w 3"]] = []
     with av.open(str(path)) as container:
-        # A stream without a decoder would crash the process in PyAV's decode.
-        if not container.streams.video or container.streams.video[0].codec_context is None:
+        if (stream := decodable(container)) is None:
             raise ValueError(f"{path.name} has no video that can be decoded")
-        stream = container.streams.video[0]
         container.seek(max(0, int(times[0] / stream.time_base)), stream=stream)
         for frame in container.decode(stream):
             # Times are rounded in the file; a frame is never half a period off.

@@ -97,6 +97,13 @@ def check_mask(mask: Bool[np.ndarray, "h w"], role: Role) -> Bool[np.ndarray, "h
     return mask
 
 
+def followed_pieces(
+    video: UInt8[np.ndarray, "t h w 3"], labels: UInt8[np.ndarray, "h w"]
+) -> list[tuple[Role, Bool[np.ndarray, "h w"]]]:
+    """Return what a `follow` has to follow, each large piece of a role for itself; refuses as `check_followed`."""
+    return [(role, piece) for role in check_followed(video, labels) for piece in pieces(labels == role)]
+
+
 def pieces(mask: Bool[np.ndarray, "h w"]) -> list[Bool[np.ndarray, "h w"]]:
     """Return the mask's large connected pieces, each with the small ones that are nearest to it."""
     count, parts, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)

@@ -12,7 +12,7 @@ from mask2iv_ros.errors import Refused
 from mask2iv_ros.masks import Role, iou
 from mask2iv_ros.segmentation import seeds
 from mask2iv_ros.segmentation.base import PROMPTED_ROLES, OnFrame, Prompt, Segmentation, Track
-from mask2iv_ros.segmentation.checks import check_followed, check_prompts, check_request, pieces, replace_role
+from mask2iv_ros.segmentation.checks import check_prompts, check_request, followed_pieces, replace_role
 from mask2iv_ros.segmentation.contour import to_lab
 from mask2iv_ros.segmentation.cutting import Candidate, Cutter, GrabCutSettings, resize_mask
 from mask2iv_ros.segmentation.propagation import Part, Plane, Scenery, Sight, step
@@ -81,7 +81,7 @@ class GrabCut:
         self, video: UInt8[np.ndarray, "t h w 3"], labels: UInt8[np.ndarray, "h w"], on_frame: OnFrame | None = None
     ) -> Track:
         """Follow a known label map, each larger piece of a role for itself; confidence as in `track`."""
-        found = [(role, piece) for role in check_followed(video, labels) for piece in pieces(labels == role)]
+        found = followed_pieces(video, labels)
         small = self._small(video)
         roles, masks = [role for role, _ in found], [piece for _, piece in found]
         return self._through(video, small, Scenery.of(small), roles, masks, on_frame)

@@ -14,11 +14,10 @@ from mask2iv_ros.errors import Refused
 from mask2iv_ros.masks import Role
 from mask2iv_ros.segmentation.base import PROMPTED_ROLES, OnFrame, Prompt, Segmentation, Track
 from mask2iv_ros.segmentation.checks import (
-    check_followed,
     check_mask,
     check_prompts,
     check_request,
-    pieces,
+    followed_pieces,
     replace_role,
 )
 from mask2iv_ros.segmentation.loading import ModelSettings, free
@@ -109,7 +108,7 @@ class Sam2:
         self, video: UInt8[np.ndarray, "t h w 3"], labels: UInt8[np.ndarray, "h w"], on_frame: OnFrame | None = None
     ) -> Track:
         """Follow a known label map, each large piece of a role for itself."""
-        found = [(role, piece) for role in check_followed(video, labels) for piece in pieces(labels == role)]
+        found = followed_pieces(video, labels)
         model = self._loaded()
 
         def say(state: dict[str, Any]) -> None:

@@ -15,11 +15,10 @@ from mask2iv_ros.masks import Role
 from mask2iv_ros.scene import check_image
 from mask2iv_ros.segmentation.base import PROMPTED_ROLES, Box, OnFrame, Prompt, Segmentation, Track
 from mask2iv_ros.segmentation.checks import (
-    check_followed,
     check_mask,
     check_prompts,
     check_request,
-    pieces,
+    followed_pieces,
     replace_role,
 )
 from mask2iv_ros.segmentation.detector import to_box
@@ -109,13 +108,18 @@ class Sam3:
         self, video: UInt8[np.ndarray, "t h w 3"], labels: UInt8[np.ndarray, "h w"], on_frame: OnFrame | None = None
     ) -> Track:
         """Follow a known label map, each large piece of a role for itself."""
-        found = [(role, piece) for role in check_followed(video, labels) for piece in pieces(labels == role)]
+        found = followed_pieces(video, labels)
         return self._through(video, [role for role, _ in found], [piece for _, piece in found], on_frame)
 
     def close(self) -> None:
         """Drop the networks; the next request loads what it needs."""
         self._detector = self._tracker = None
         free()
+
+    def _load[M, P](self, model: type[M], processor: type[P]) -> tuple[M, P]:
+        weights = self.settings.weights or "facebook/sam3"
+        speaks = from_hub(processor, weights, _WHAT, _LICENCE)
+        return from_hub(model, weights, _WHAT, _LICENCE).to(self.settings.torch_device).eval(), speaks
 
     def _named(self, image: UInt8[np.ndarray, "h w 3"], prompt: Prompt) -> list[_Found]:
         found = self._find(image, prompt.words)
@@ -127,10 +131,7 @@ class Sam3:
         check_image(image)
         Prompt(Role.OBJECT, words=words)
         if self._detector is None:
-            weights = self.settings.weights or "facebook/sam3"
-            processor = from_hub(Sam3Processor, weights, _WHAT, _LICENCE)
-            model = from_hub(Sam3Model, weights, _WHAT, _LICENCE)
-            self._detector = model.to(self.settings.torch_device).eval(), processor
+            self._detector = self._load(Sam3Model, Sam3Processor)
         model, processor = self._detector
         inputs = processor(images=image, text=words.strip(), return_tensors="pt").to(self.settings.torch_device)
         with self.settings.computing():
@@ -155,10 +156,7 @@ class Sam3:
     ) -> Track:
         """Follow prompts or masks of the first frame; frames are given one by one and leave memory again."""
         if self._tracker is None:
-            weights = self.settings.weights or "facebook/sam3"
-            processor = from_hub(Sam3TrackerVideoProcessor, weights, _WHAT, _LICENCE)
-            model = from_hub(Sam3TrackerVideoModel, weights, _WHAT, _LICENCE)
-            self._tracker = model.to(self.settings.torch_device).eval(), processor
+            self._tracker = self._load(Sam3TrackerVideoModel, Sam3TrackerVideoProcessor)
         model, processor = self._tracker
         device, size = self.settings.torch_device, video.shape[1:3]
         labels = np.zeros(video.shape[:3], np.uint8)

@@ -108,31 +108,6 @@ def test_the_external_back_end_takes_no_prompts(ros):
     assert "takes no prompts; expected another parameter backend" in answer.message
 
 
-def test_grabcut_makes_a_scene_of_two_prompts(ros):
-    image = np.full((120, 160, 3), (40, 90, 40), np.uint8)
-    cv2.circle(image, (110, 70), 20, (220, 40, 40), -1)
-    cv2.rectangle(image, (20, 10), (50, 60), (60, 60, 220), -1)
-    image = np.clip(image + np.random.default_rng(0).normal(0, 4, image.shape), 0, 255).astype(np.uint8)
-    rig = Rig(ros, backend="grabcut")
-    answer = rig.segment(role=Segment.Request.OBJECT, x=[110], y=[70])
-    assert not answer.success
-    assert "no frame has been captured" in answer.message
-    rig.show(image)
-    rig.ros.wait(lambda: rig.node._frame, "the frame")
-    answer = rig.segment(role=Segment.Request.OBJECT, box=[85, 45, 50, 50])
-    assert answer.success
-    assert "still misses its interactor" in answer.message
-    assert not rig.scenes
-    answer = rig.segment(role=Segment.Request.INTERACTOR, box=[15, 5, 40, 60])
-    assert answer.success, answer.message
-    rig.ros.wait(lambda: rig.scenes, "the scene")
-    labels = convert.scene_from_msg(rig.scenes[0]).labels
-    disc = cv2.circle(np.zeros(labels.shape, np.uint8), (110, 70), 20, 1, -1) > 0
-    assert iou(labels == 2, disc) > 0.9
-    assert answer.pixels == np.count_nonzero(labels == 1)
-    assert 0 < answer.confidence <= 1
-
-
 def drawn(x=110, y=70):
     image = np.full((120, 160, 3), (40, 90, 40), np.uint8)
     cv2.circle(image, (x, y), 20, (220, 40, 40), -1)
@@ -142,6 +117,26 @@ def drawn(x=110, y=70):
 
 def disc(x=110, y=70):
     return cv2.circle(np.zeros((120, 160), np.uint8), (x, y), 20, 1, -1) > 0
+
+
+def test_grabcut_makes_a_scene_of_two_prompts(ros):
+    rig = Rig(ros, backend="grabcut")
+    answer = rig.segment(role=Segment.Request.OBJECT, x=[110], y=[70])
+    assert not answer.success
+    assert "no frame has been captured" in answer.message
+    rig.show(drawn())
+    rig.ros.wait(lambda: rig.node._frame, "the frame")
+    answer = rig.segment(role=Segment.Request.OBJECT, box=[85, 45, 50, 50])
+    assert answer.success
+    assert "still misses its interactor" in answer.message
+    assert not rig.scenes
+    answer = rig.segment(role=Segment.Request.INTERACTOR, box=[15, 5, 40, 60])
+    assert answer.success, answer.message
+    rig.ros.wait(lambda: rig.scenes, "the scene")
+    labels = convert.scene_from_msg(rig.scenes[0]).labels
+    assert iou(labels == 2, disc()) > 0.9
+    assert answer.pixels == np.count_nonzero(labels == 1)
+    assert 0 < answer.confidence <= 1
 
 
 def test_prompts_come_by_topic_too_and_labels_follow_to_the_next_capture(ros):

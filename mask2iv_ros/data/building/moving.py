@@ -1,9 +1,8 @@
 """Labels by motion alone, without a click or a word, for footage of a static camera.
 
 The interactor is what moves and reaches in from the border (`moving_interactor`), the object what was at rest and is
-gone after it came, or else what it stops at (`handled_object`),
-unless someone says which it is. Nothing here knows what an arm or a cup looks
-like: how often it is right is for the report's pictures to show.
+gone after it came, or else what it stops at (`handled_object`), unless someone says which it is. Nothing here knows
+what an arm or a cup looks like: how often it is right is for the report's pictures to show.
 """
 
 from __future__ import annotations

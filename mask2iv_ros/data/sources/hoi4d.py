@@ -28,9 +28,11 @@ from jaxtyping import Float64, UInt8
 from mask2iv_ros.data.sources.base import SourceEpisode, Span, require_camera
 from mask2iv_ros.data.sources.hoi4d_facts import Thing, decode_labels, handled, roles_of_labels
 from mask2iv_ros.data.sources.pictures import decode_picture
+from mask2iv_ros.decoding import decodable
 from mask2iv_ros.errors import Refused
 from mask2iv_ros.masks import Role
 
+HEIGHT = 480  # pixels to which recordings are reduced, unless more are asked for
 _CAMERA = "align_rgb"
 _LEVELS = [re.compile(level) for level in (r"ZY\d+", r"H\d+", r"C\d+", r"N\d+", r"S\d+", r"s\d+", r"T\d+")]
 _MASKS = ("shift_mask", "mask")  # the first is aligned to the video
@@ -73,7 +75,7 @@ class Hoi4d:
     _ids: tuple[str, ...]
 
     @classmethod
-    def open(cls, root: str | Path, height: int = 480) -> Self:
+    def open(cls, root: str | Path, height: int = HEIGHT) -> Self:
         """List the recordings; none of their files is touched.
 
         Raises:
@@ -213,10 +215,8 @@ def _decode(path: Path, height: int) -> _Video:
     times: list[float] = []
     try:
         with av.open(str(path), metadata_errors="replace") as container:
-            # A stream without a decoder, as in a file cut short, would crash the process in PyAV's decode.
-            if not container.streams.video or container.streams.video[0].codec_context is None:
+            if (stream := decodable(container)) is None:
                 raise Refused(f"{path} has no video that can be decoded; expected HOI4D's image.mp4")
-            stream = container.streams.video[0]
             size = (stream.height, stream.width)
             height = min(height, size[0])
             width = 2 * round(size[1] * height / size[0] / 2)

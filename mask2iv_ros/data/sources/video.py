@@ -14,6 +14,7 @@ from jaxtyping import Float64, UInt8
 
 from mask2iv_ros.data.sources.base import SourceEpisode, require_camera
 from mask2iv_ros.data.sources.pictures import decode_picture
+from mask2iv_ros.decoding import decodable
 from mask2iv_ros.errors import Refused
 
 CAMERA = "video"
@@ -111,11 +112,9 @@ def _read_video(path: Path) -> tuple[UInt8[np.ndarray, "t h w 3"], Float64[np.nd
     times: list[float] = []
     try:
         with av.open(str(path), metadata_errors="replace") as container:
-            videos = container.streams.video
-            # A stream without a decoder, as in a file cut short, would crash the process in PyAV's decode.
-            if not videos or videos[0].codec_context is None:
+            if (stream := decodable(container)) is None:
                 raise Refused(f"{path} has no video that can be decoded; expected a video file")
-            for frame in container.decode(videos[0]):
+            for frame in container.decode(stream):
                 # Phones film upright by a note in the file; the pixels lie on their side.
                 frames.append(
                     np.ascontiguousarray(np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90)))
@@ -128,7 +127,7 @@ def _read_video(path: Path) -> tuple[UInt8[np.ndarray, "t h w 3"], Float64[np.nd
                     )
                 if frames[-1].shape != frames[0].shape:
                     raise Refused(f"{path} changes its size at frame {len(frames) - 1}; expected one size throughout")
-            rate = videos[0].average_rate
+            rate = stream.average_rate
     except (av.FFmpegError, OSError, ValueError) as error:
         if isinstance(error, Refused):
             raise
