@@ -55,6 +55,19 @@ class Station:
         )
 
 
+@dataclass(frozen=True)
+class Rig:
+    """One robot's camera, table and light, which stay as they are while objects, goals and the hand's start change.
+
+    Attributes:
+        view: of the camera.
+        looks: seed of all colours and lights.
+    """
+
+    view: View = View()
+    looks: int = 0
+
+
 # Meta-World's own cameras are too far: there the puck covers 0.1 % of the image.
 TRAINED_STATION = Station(View(), turn=14.0)
 # From the front, 21 degrees beyond the nearest view that is trained on.

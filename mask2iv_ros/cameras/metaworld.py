@@ -17,15 +17,17 @@ from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
-from jaxtyping import Bool, Float64, UInt8
+from jaxtyping import Bool, Float, Float32, Float64, UInt8
 
-from mask2iv_ros.cameras.looks import TRAINED_STATION, Painter, Station, View
+from mask2iv_ros.cameras.looks import TRAINED_STATION, Painter, Rig, Station, View
 from mask2iv_ros.cameras.tasks import EXPERTS, TASKS, TRAINED_TASKS
 from mask2iv_ros.errors import Refused
 from mask2iv_ros.masks import Role
 from mask2iv_ros.scene import Scene
 
 CONTROL_HZ = 80  # Meta-World: 5 simulation steps of 2.5 ms an action
+STATE_NAMES = ("x", "y", "z", "gripper")  # of the hand in m; 0 closed to 1 open
+ACTION_NAMES = ("dx", "dy", "dz", "grip")  # -1 to 1: at most 1 cm a control step; 1 closes with full force
 MAX_SEED = 2**31 - 1
 
 
@@ -62,6 +64,7 @@ class MetaWorldCamera:
         size: (height, width) in pixels, each 32 to 1080.
         settle: control steps that the expert is given to reach its goal.
         station: where the camera may stand.
+        rig: one camera and one look for all scenes, in place of the station and drawn looks.
 
     Raises:
         Refused: an unknown task, a size out of range, or no EGL or OSMesa to render with.
@@ -73,6 +76,7 @@ class MetaWorldCamera:
         size: tuple[int, int] = (480, 640),
         settle: int = 75,
         station: Station = TRAINED_STATION,
+        rig: Rig | None = None,
     ):
         unknown = [task for task in tasks if task not in TASKS]
         if unknown or not tasks:
@@ -82,7 +86,8 @@ class MetaWorldCamera:
         choose_gl()
         self.tasks, self.size, self.settle = tuple(tasks), size, settle
         self.task, self.seed = self.tasks[-1], -1
-        self._station = station
+        self.success = False
+        self._station, self._rig = station, rig
         self._envs: dict[str, tuple[Any, Any]] = {}
         self._painters: dict[str, Painter] = {}
         self._renderer: Any = None
@@ -123,11 +128,17 @@ class MetaWorldCamera:
         env.seed(seed)
         self._observation, _ = env.reset()
         rng = np.random.default_rng((seed, *task.encode()))
-        self._view = self._station.draw(rng)
-        self._painters[task].paint(rng)
+        if self._rig is None:
+            self._view = self._station.draw(rng)
+            self._painters[task].paint(rng)
+        else:
+            self._view = self._rig.view
+            self._painters[task].paint(np.random.default_rng((self._rig.looks, *task.encode())))
         goal_rng = rng.spawn(1)[0] if goal_seed is None else np.random.default_rng((goal_seed, seed))
         free = TASKS[task].goal
         self._goal = None if free is None else free.draw(env.obj_init_pos, goal_rng)
+        if self._goal is not None:
+            env._target_pos = self._goal.copy()  # what the environment calls success follows
         # The hand starts up to 8 cm from where the environment puts it, never lower.
         direction = (*rng.uniform(-1, 1, 2), rng.uniform(0, 1), -1.0)
         for _ in range(rng.integers(_HAND_STEPS + 1)):
@@ -135,16 +146,42 @@ class MetaWorldCamera:
         self.step(TASKS[task].lead + int(rng.integers(_LEAD_STEPS + 1)))
         # Without it the first frame shows the goal of the episode before.
         mujoco.mj_forward(env.model, env.data)
+        self.success = False
 
-    def step(self, steps: int = 1) -> None:
-        """Let the expert act for `steps` control steps of 12.5 ms."""
-        env, expert = self._environment(self.task)
+    @property
+    def state(self) -> Float32[np.ndarray, "4"]:
+        """What the arm measures: `STATE_NAMES`."""
+        return self._observation[: len(STATE_NAMES)].astype(np.float32)
+
+    @property
+    def object_position(self) -> Float64[np.ndarray, "3"]:
+        """Where the object is, in m."""
+        return self._observation[4:7].copy()
+
+    def expert_action(self) -> Float64[np.ndarray, "4"]:
+        """Return what the expert would do now: `ACTION_NAMES`."""
+        if self._goal is not None:
+            # The environment would tell the expert the nearest of its own goals.
+            self._observation[-3:] = self._goal
+        return np.clip(self._environment(self.task)[1].get_action(self._observation), -1, 1)
+
+    def act(self, action: Float[np.ndarray, "4"], steps: int = 1) -> None:
+        """Do the same for `steps` control steps of 12.5 ms; `success` says whether the goal was ever reached."""
+        env = self._environment(self.task)[0]
         for _ in range(steps):
-            if self._goal is not None:
-                # The environment would tell the expert the nearest of its own goals.
-                self._observation[-3:] = self._goal
-            action = np.clip(expert.get_action(self._observation), -1, 1)
-            self._observation = env.step(action)[0]
+            self._observation, *_, info = env.step(np.clip(action, -1, 1).astype(np.float64))
+            self.success |= bool(info["success"])
+
+    def step(self, steps: int = 1) -> Float32[np.ndarray, "4"]:
+        """Let the expert act for `steps` control steps; return the mean of what it did.
+
+        The arm moves by the sum of its actions, so the mean, repeated, takes it to the same place.
+        """
+        actions = []
+        for _ in range(steps):
+            actions.append(self.expert_action())
+            self.act(actions[-1])
+        return np.mean(actions, axis=0, dtype=np.float64).astype(np.float32) if actions else np.zeros(4, np.float32)
 
     def render(self) -> tuple[UInt8[np.ndarray, "h w 3"], UInt8[np.ndarray, "h w"]]:
         """Return the image and its true labels."""

@@ -8,8 +8,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from mask2iv_ros.cameras.looks import Rig
 from mask2iv_ros.cameras.tasks import TASKS
 from mask2iv_ros.cli.data_build import add_builders
+from mask2iv_ros.data.demonstrations import Demonstrations, demonstrate
 from mask2iv_ros.data.metaworld import MetaWorldClips, build
 from mask2iv_ros.data.splits import SPLITS
 from mask2iv_ros.errors import Refused
@@ -27,6 +29,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     metaworld.add_argument("--size", type=int, nargs=2, default=(96, 128), metavar=("HEIGHT", "WIDTH"), help="pixels")
     metaworld.add_argument("--workers", type=int, default=2, help="processes (%(default)s)")
     metaworld.set_defaults(make=_clips)
+    shown = sources.add_parser("demonstrations", help="of one simulated robot before one camera, with actions")
+    shown.add_argument("--out", type=Path, required=True, help="folder of the dataset; episodes in it are kept")
+    shown.add_argument("--task", required=True, metavar="TASK", help=", ".join(TASKS))
+    shown.add_argument("--episodes", type=int, default=30, help="that reach the goal, in all (%(default)s)")
+    shown.add_argument("--first", type=int, default=0, help="number of the first scene (%(default)s)")
+    shown.add_argument("--looks", type=int, default=0, help="which colours and lights (%(default)s)")
+    shown.add_argument("--workers", type=int, default=2, help="processes (%(default)s)")
+    shown.set_defaults(make=_demonstrations)
     add_builders(sources)
     sampled = sources.add_parser("trajectories", help="stage 1's own, for the training of stage 2")
     sampled.add_argument("--data", type=Path, required=True, help="LeRobot v3 dataset with a label image per frame")
@@ -63,6 +73,15 @@ def _clips(arguments: argparse.Namespace) -> int:
     )
     made = build(settings, arguments.workers)
     print(f"{made} clips rendered into {settings.out}")
+    return 0
+
+
+def _demonstrations(arguments: argparse.Namespace) -> int:
+    settings = Demonstrations(
+        arguments.out, arguments.task, arguments.episodes, arguments.first, Rig(looks=arguments.looks)
+    )
+    added = demonstrate(settings, arguments.workers)
+    print(f"{added} demonstrations of {settings.task} added to {settings.out}")
     return 0
 
 

@@ -16,9 +16,9 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 
 from mask2iv_ros.data.labelled import LabelledDataset
-from mask2iv_ros.data.splits import SPLITS, require_split
+from mask2iv_ros.data.splits import DEMONSTRATIONS, SPLITS, require_split
 from mask2iv_ros.errors import Refused
-from mask2iv_ros.export import ExportSettings, read_provenance
+from mask2iv_ros.export import ExportSettings, RobotColumns, read_provenance
 from mask2iv_ros.scene import Goal, Rollout, Scene, Trajectory
 
 
@@ -50,8 +50,19 @@ class Clip:
         return f"{self.task}-{self.seed}"
 
 
-def write_clips(root: Path, clips: Sequence[Clip]) -> None:
+def write_clips(
+    root: Path,
+    clips: Sequence[Clip],
+    settings: ExportSettings | None = None,
+    robots: Sequence[RobotColumns] | None = None,
+) -> None:
     """Write clips of one length, size and rate as a LeRobot dataset into `root`, which must not exist.
+
+    Args:
+        root: the dataset's folder.
+        clips: the episodes.
+        settings: how they are written; the default's if left out.
+        robots: state and action of each, where the settings name some.
 
     Raises:
         Refused: a clip has no goal mask, or a rate that is no whole number.
@@ -62,7 +73,9 @@ def write_clips(root: Path, clips: Sequence[Clip]) -> None:
     if odd := [clip.fps for clip in clips if clip.fps != int(clip.fps)]:
         raise Refused(f"a clip has {odd[0]} fps; LeRobot datasets hold whole numbers only")
     with shard.lerobot_contained(root.with_name(root.name + ".cache")):
-        shard.write_shard([_as_rollout(clip) for clip in clips], root, ExportSettings(), imagined=False)
+        shard.write_shard(
+            [_as_rollout(clip) for clip in clips], root, settings or ExportSettings(), imagined=False, robots=robots
+        )
 
 
 def load_clips(folder: Path, split: str, limit_per_task: int | None = None) -> list[Clip]:
@@ -105,7 +118,8 @@ def require_training_clips(root: Path) -> None:
         Refused: one is.
     """
     known = read_provenance(root, imagined_only=False)
-    require_split(((task_of(one.id), one.seed) for one in known if not one.imagined), "train")
+    scenes = [(task_of(one.id), one.seed) for one in known if not one.imagined]
+    require_split((scene for scene in scenes if scene[1] not in DEMONSTRATIONS), "train")
 
 
 def task_of(clip_id: str) -> str:

@@ -23,7 +23,8 @@ from jaxtyping import Bool, UInt8
 
 from mask2iv_ros.data.layout import data_path, decode_image, decode_span, episode_rows, video_path
 from mask2iv_ros.errors import Refused
-from mask2iv_ros.export.schema import ExportSettings, goal_from_frame, labels_from_frame
+from mask2iv_ros.export.robot import RobotColumns
+from mask2iv_ros.export.schema import ACTION_KEY, STATE_KEY, ExportSettings, goal_from_frame, labels_from_frame
 
 _LABELS = ExportSettings("camera").labels_key.removesuffix("camera")
 
@@ -117,16 +118,56 @@ class LabelledDataset:
             raise Refused(f"{root} has {len(episodes)} episodes of one frame; expected videos of at least 2 frames")
         return cls(root, keys.camera, int(fps), size, episodes, tuple(rows), features)
 
+    @property
+    def settings(self) -> ExportSettings:
+        """How a dataset is written that can be merged with this one."""
+        return ExportSettings(self.camera, *(self._names(key) for key in (STATE_KEY, ACTION_KEY)))
+
+    def robot(self, index: int) -> RobotColumns:
+        """Return state and action of the episode of this number, where the dataset has them.
+
+        Raises:
+            Refused: there is no such episode, or it is corrupt.
+        """
+        row, names = self._row(index), list(self.settings.columns)
+        try:
+            table = pq.read_table(
+                self.root / data_path(row), columns=names, filters=[("episode_index", "=", index)]
+            ).to_pydict()
+            values = {name: np.array(table[name], np.float32) for name in names}
+            for name, found in values.items():
+                expected = (row["length"], len(self.settings.columns[name]))
+                if found.shape != expected:
+                    raise ValueError(f"{name} is {found.shape} and not {expected}")
+        except (OSError, ValueError, LookupError, TypeError, pa.ArrowException) as error:
+            raise Refused(f"episode {index} of {self.root} cannot be read ({_line(error)}); it is corrupt") from error
+        return RobotColumns(values.get(STATE_KEY), values.get(ACTION_KEY))
+
+    def _names(self, key: str) -> tuple[str, ...]:
+        """Return the names of the columns of a state or an action; numbered where it has none, () where it is not."""
+        feature = self._features.get(key)
+        if feature is None:
+            return ()
+        (count,), names = feature["shape"], feature.get("names")
+        if isinstance(names, dict):  # LeRobot's older recorders name the kind of thing above the columns
+            names = [one for group in names.values() for one in group]
+        if names is None or len(names) != count:
+            names = [f"{key.rpartition('.')[2]}_{column}" for column in range(count)]
+        return tuple(map(str, names))
+
+    def _row(self, index: int) -> dict[str, Any]:
+        place = next((place for place, info in enumerate(self.episodes) if info.index == index), None)
+        if place is None:
+            raise Refused(f"{self.root} has no episode {index}; expected 0 to {len(self.episodes) - 1}")
+        return self._rows[place]
+
     def read(self, index: int) -> Episode:
         """Decode the episode of this number.
 
         Raises:
             Refused: there is none, or it is corrupt.
         """
-        place = next((place for place, info in enumerate(self.episodes) if info.index == index), None)
-        if place is None:
-            raise Refused(f"{self.root} has no episode {index}; expected 0 to {len(self.episodes) - 1}")
-        keys, row = ExportSettings(self.camera), self._rows[place]
+        keys, row = ExportSettings(self.camera), self._row(index)
         try:
             is_video = self._features[keys.image_key]["dtype"] == "video"
             columns = ["timestamp", keys.labels_key, keys.goal_key, *([] if is_video else [keys.image_key])]

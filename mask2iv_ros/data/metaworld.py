@@ -13,6 +13,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from jaxtyping import UInt8
 from tqdm import tqdm
 
 from mask2iv_ros.cameras.metaworld import CONTROL_HZ, MetaWorldCamera
@@ -23,11 +24,11 @@ from mask2iv_ros.data.labelled import LabelledDataset
 from mask2iv_ros.data.splits import SPLITS
 from mask2iv_ros.data.workers import end_with_parent
 from mask2iv_ros.errors import Refused
-from mask2iv_ros.export import DatasetWriter, read_provenance
+from mask2iv_ros.export import DatasetWriter, RobotColumns, read_provenance
 from mask2iv_ros.masks import Role, resize_labels
 
 _CLIPS_PER_SHARD = 20
-_FINER = 2  # rendered finer and averaged down: no staircases along edges
+FINER = 2  # rendered finer and averaged down: no staircases along edges
 
 
 @dataclass(frozen=True)
@@ -132,23 +133,40 @@ def _build(settings: MetaWorldClips, workers: int) -> int:
 def render_clip(
     camera: MetaWorldCamera, task: str, seed: int, size: tuple[int, int], frames: int, stride: int
 ) -> Clip | None:
-    """Return the expert's act on one scene, seen at `size` (height, width); None if the object is not in view.
+    """Return the expert's act on one scene, without its states and actions; see `render_demonstration`."""
+    return render_demonstration(camera, task, seed, size, frames, stride)[0]
+
+
+def render_demonstration(
+    camera: MetaWorldCamera, task: str, seed: int, size: tuple[int, int], frames: int, stride: int
+) -> tuple[Clip | None, RobotColumns]:
+    """Return the expert's act on one scene, seen at `size` (height, width); no clip if the object is not in view.
 
     It must be seen in the first frame and, but for the arm, in the last.
     The camera may be finer than `size`: its frames are averaged down, as those of a real camera
-    are before they reach the generator.
+    are before they reach the generator. An action is the mean of those from its frame to the next, those after
+    the last frame included; done `stride` times, it has the same effect.
     """
     camera.reset(task, seed)
-    shots = [camera.render()]
-    for _ in range(frames - 1):
-        camera.step(stride)
+    shots, states, actions = [], [], []
+    for frame in range(frames):
         shots.append(camera.render())
-    video = np.stack([cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA) for image, _ in shots])
+        states.append(camera.state)
+        if frame == frames - 1:
+            goal = camera.object_mask()
+        actions.append(camera.step(stride))
+    video = np.stack([_seen_at(image, size) for image, _ in shots])
     labels = np.stack([resize_labels(labels, size) for _, labels in shots])
-    goal_mask = resize_labels(camera.object_mask().astype(np.uint8), size) > 0
+    goal_mask = resize_labels(goal.astype(np.uint8), size) > 0
+    robot = RobotColumns(np.stack(states), np.stack(actions))
     if not goal_mask.any() or not (labels[0] == Role.OBJECT).any():
-        return None
-    return Clip(video, labels, goal_mask, task, seed, instruction(task, labels, goal_mask), CONTROL_HZ / stride)
+        return None, robot
+    told = instruction(task, labels, goal_mask)
+    return Clip(video, labels, goal_mask, task, seed, told, CONTROL_HZ / stride), robot
+
+
+def _seen_at(image: UInt8[np.ndarray, "h w 3"], size: tuple[int, int]) -> UInt8[np.ndarray, "h2 w2 3"]:
+    return cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA)
 
 
 def instruction(task: str, labels: np.ndarray, goal_mask: np.ndarray) -> str:
@@ -208,7 +226,7 @@ def _rendered(settings: MetaWorldClips, jobs: list[_Job], workers: int) -> Itera
 def _render_shard(settings: MetaWorldClips, job: _Job) -> None:
     height, width = settings.size
     station = SPLITS[job.split].station
-    with MetaWorldCamera((job.task,), (_FINER * height, _FINER * width), station=station) as camera:
+    with MetaWorldCamera((job.task,), (FINER * height, FINER * width), station=station) as camera:
         clips = [
             render_clip(camera, job.task, seed, settings.size, settings.frames, settings.stride) for seed in job.seeds
         ]

@@ -37,10 +37,13 @@ SPLITS: dict[str, Split] = {
     "unseen_tasks": Split(range(3_000_000, 4_000_000), HELD_OUT_TASKS, TRAINED_STATION, 30),
     "unseen_camera": Split(range(4_000_000, 5_000_000), TRAINED_TASKS, HELD_OUT_STATION, 6),
 }
+# Demonstrations of one robot before one camera (`cameras.looks.Rig`), and the scenes that its policies are tried on.
+DEMONSTRATIONS = range(5_000_000, 6_000_000)
+TRIALS = range(6_000_000, 7_000_000)
 
 
 def split_of(seed: int) -> str:
-    """Return the split that a Meta-World seed belongs to; seeds of no split are "other"."""
+    """Return the split that a Meta-World seed belongs to; demonstrations are of none, and so are "other"."""
     return next((name for name, split in SPLITS.items() if seed in split.seeds), "other")
 
 

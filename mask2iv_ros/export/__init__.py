@@ -3,6 +3,7 @@
 Light to import: LeRobot itself is imported by the first append.
 """
 
+from mask2iv_ros.export.estimate import Estimate
 from mask2iv_ros.export.provenance import Provenance, read_provenance
 from mask2iv_ros.export.robot import RobotColumns
 from mask2iv_ros.export.schema import ExportSettings, goal_from_frame, labels_from_frame
@@ -10,6 +11,7 @@ from mask2iv_ros.export.writer import DatasetWriter
 
 __all__ = [
     "DatasetWriter",
+    "Estimate",
     "ExportSettings",
     "Provenance",
     "RobotColumns",

@@ -4,8 +4,9 @@ Columns of `meta/episodes` that LeRobot does not know are lost when a dataset is
 resumed, so provenance is kept as features: one value a frame, the same in all frames of an
 episode. Parquet stores a repeated value once.
 
-`mask2iv.scores` is JSON: figures by name and, beside them, the verdict in words as `verdict`. A column of
-its own would keep rollouts out of datasets that were begun before there were verdicts.
+`mask2iv.scores` is JSON: figures by name and, beside them, the verdict in words as `verdict` and what is known of
+estimated actions as `actions` (`Estimate`). Columns of their own would keep rollouts out of datasets that were begun
+without, those of a robot's real episodes above all.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from mask2iv_ros.errors import Refused
+from mask2iv_ros.export.estimate import Estimate
 from mask2iv_ros.scene import Rollout
 
 _DTYPES = {
@@ -32,7 +34,7 @@ _DTYPES = {
     "mask2iv.source_stamp_ns": "int64",
     "mask2iv.source_frame_id": "string",
 }
-_VERDICT = "verdict"
+_VERDICT, _ACTIONS = "verdict", "actions"
 PROVENANCE_FEATURES = {name: {"dtype": dtype, "shape": (1,), "names": None} for name, dtype in _DTYPES.items()}
 
 
@@ -54,6 +56,7 @@ class Provenance:
         trajectory_edited: a person or a planner gave the trajectory; otherwise stage 1 predicted it.
         source_stamp_ns: time stamp of the source frame in nanoseconds of the camera's clock.
         source_frame_id: the camera's optical frame.
+        estimate: of its actions; None where they were recorded, or there are none.
     """
 
     episode: int
@@ -69,6 +72,7 @@ class Provenance:
     trajectory_edited: bool
     source_stamp_ns: int
     source_frame_id: str
+    estimate: Estimate | None = None
 
 
 def digest(rollout: Rollout) -> str:
@@ -81,7 +85,7 @@ def digest(rollout: Rollout) -> str:
     return state.hexdigest()[:16]
 
 
-def provenance_columns(rollout: Rollout, imagined: bool = True) -> dict[str, Any]:
+def provenance_columns(rollout: Rollout, imagined: bool = True, estimate: Estimate | None = None) -> dict[str, Any]:
     """Return the provenance features of every frame of this rollout."""
     return {
         "imagined": np.array([imagined]),
@@ -89,16 +93,20 @@ def provenance_columns(rollout: Rollout, imagined: bool = True) -> dict[str, Any
         "mask2iv.digest": digest(rollout),
         "mask2iv.seed": np.array([rollout.seed], np.int64),
         "mask2iv.checkpoint": rollout.checkpoint,
-        "mask2iv.scores": json.dumps(_figures(rollout)),
+        "mask2iv.scores": json.dumps(_figures(rollout, estimate)),
         "mask2iv.trajectory_edited": np.array([rollout.trajectory.source == "edited"]),
         "mask2iv.source_stamp_ns": np.array([rollout.scene.stamp_ns], np.int64),
         "mask2iv.source_frame_id": rollout.scene.frame_id,
     }
 
 
-def _figures(rollout: Rollout) -> dict[str, float | str]:
-    figures: dict[str, float | str] = {name: float(value) for name, value in rollout.scores.items()}
-    return figures | ({_VERDICT: rollout.verdict} if rollout.verdict else {})
+def _figures(rollout: Rollout, estimate: Estimate | None) -> dict[str, Any]:
+    figures: dict[str, Any] = {name: float(value) for name, value in rollout.scores.items()}
+    if rollout.verdict:
+        figures[_VERDICT] = rollout.verdict
+    if estimate is not None:
+        figures[_ACTIONS] = estimate.told()
+    return figures
 
 
 def read_provenance(root: str | Path, imagined_only: bool = True) -> list[Provenance]:
@@ -138,6 +146,8 @@ def read_provenance(root: str | Path, imagined_only: bool = True) -> list[Proven
                 own = {name.removeprefix("mask2iv."): row[name] for name in _DTYPES}
                 own["scores"] = json.loads(own["scores"])
                 own["verdict"] = own["scores"].pop(_VERDICT, "")
+                estimate = own["scores"].pop(_ACTIONS, None)
+                own["estimate"] = None if estimate is None else Estimate.read(estimate)
                 task = names[row["task_index"]]
                 found.append(Provenance(episode=int(number), task=task, frames=int(frames), **own))
     return sorted(found, key=lambda one: one.episode)

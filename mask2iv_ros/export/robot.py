@@ -1,4 +1,4 @@
-"""What a robot measured and was told while a camera watched it."""
+"""What a robot measured and was told while a camera watched it, or would have been."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float32
 
 from mask2iv_ros.errors import Refused
+from mask2iv_ros.export.estimate import Estimate
 from mask2iv_ros.export.schema import ACTION_KEY, STATE_KEY, ExportSettings
 
 
@@ -19,10 +20,12 @@ class RobotColumns:
     Attributes:
         state: None where it was not recorded.
         action: None where it was not recorded.
+        estimate: of actions that no robot was told; None where they were recorded.
     """
 
     state: Float32[np.ndarray, "t n"] | None = None
     action: Float32[np.ndarray, "t m"] | None = None
+    estimate: Estimate | None = None
 
     def frames(self, count: int, settings: ExportSettings) -> list[dict[str, Any]]:
         """Return the features of each of an episode's `count` frames, as LeRobot's writer takes them.

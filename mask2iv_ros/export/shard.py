@@ -35,6 +35,7 @@ from lerobot.datasets.utils import (
     update_chunk_file_indices,
 )
 
+from mask2iv_ros.export.estimate import Estimate
 from mask2iv_ros.export.provenance import provenance_columns
 from mask2iv_ros.export.robot import RobotColumns
 from mask2iv_ros.export.schema import (
@@ -118,8 +119,8 @@ def write_shard(
         # Otherwise LeRobot tries torchcodec, which logs a page where there is no system FFmpeg.
         video_backend="pyav",
     )
-    for rollout, robot in zip(rollouts, columns, strict=True):
-        _add_episode(dataset, rollout, robot, settings, imagined)
+    for rollout, robot, told in zip(rollouts, columns, robots, strict=True):
+        _add_episode(dataset, rollout, robot, settings, imagined, told.estimate)
     dataset.finalize()
     shutil.rmtree(root / "images")  # LeRobot leaves its empty working folders
     dataset.meta.update_chunk_settings(video_files_size_in_mb=DEFAULT_VIDEO_FILE_SIZE_IN_MB)
@@ -128,9 +129,14 @@ def write_shard(
 
 
 def _add_episode(
-    dataset: LeRobotDataset, rollout: Rollout, robot: list[dict[str, Any]], settings: ExportSettings, imagined: bool
+    dataset: LeRobotDataset,
+    rollout: Rollout,
+    robot: list[dict[str, Any]],
+    settings: ExportSettings,
+    imagined: bool,
+    estimate: Estimate | None,
 ) -> None:
-    provenance = provenance_columns(rollout, imagined)
+    provenance = provenance_columns(rollout, imagined, estimate)
     goal = frame_from_goal(rollout.goal.mask, rollout.video.shape[1:3])
     for image, labels, columns in zip(rollout.video, rollout.trajectory.labels, robot, strict=True):
         frame = {

@@ -16,6 +16,7 @@ from mask2iv_ros.errors import Refused
 from mask2iv_ros.export import exchange
 from mask2iv_ros.export.lock import DatasetLock
 from mask2iv_ros.export.provenance import Provenance, digest, read_provenance
+from mask2iv_ros.export.robot import RobotColumns
 from mask2iv_ros.export.schema import ExportSettings, require_same
 from mask2iv_ros.scene import Rollout
 
@@ -74,8 +75,12 @@ class DatasetWriter:
         """What is known of every episode, by id."""
         return dict(self._written)
 
-    def append(self, rollouts: Sequence[Rollout]) -> list[int]:
+    def append(self, rollouts: Sequence[Rollout], robots: Sequence[RobotColumns] | None = None) -> list[int]:
         """Add the rollouts as episodes, all of them or none; they are safe on disk on return.
+
+        Args:
+            rollouts: to add.
+            robots: state and action of each, where the settings name some.
 
         A rollout that is already there (same id and same pixels) is not written again, so an
         append that was cut short can be repeated.
@@ -94,8 +99,9 @@ class DatasetWriter:
                 self._recover()
             fresh = self._fresh(rollouts)
             if fresh:
+                told = dict(zip((one.id for one in rollouts), robots or [RobotColumns()] * len(rollouts), strict=True))
                 with self._all_or_none(len(fresh)):
-                    self._add(list(fresh.values()))
+                    self._add(list(fresh.values()), [told[name] for name in fresh])
             return [self._written[rollout.id].episode for rollout in rollouts]
 
     def adopt(self, part: Path) -> None:
@@ -224,7 +230,7 @@ class DatasetWriter:
                 f"dataset {self.root} has {expected[1]} x {expected[0]}"
             )
 
-    def _add(self, rollouts: Sequence[Rollout]) -> None:
+    def _add(self, rollouts: Sequence[Rollout], robots: Sequence[RobotColumns]) -> None:
         # LeRobot takes seconds to import; whoever only opens a dataset does not wait for it.
         from mask2iv_ros.export import shard
 
@@ -232,7 +238,7 @@ class DatasetWriter:
         self._staging.mkdir()
         part = self._staging / "shard"
         with shard.lerobot_contained(self._staging / "cache"):
-            shard.write_shard(rollouts, part, self.settings)
+            shard.write_shard(rollouts, part, self.settings, robots=robots)
         self._absorb(part, read_provenance(part))
 
     def _absorb(self, part: Path, written: list[Provenance]) -> None:

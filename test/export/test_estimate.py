@@ -1,0 +1,58 @@
+import json
+
+import numpy as np
+import pytest
+
+from mask2iv_ros.errors import Refused
+from mask2iv_ros.export import DatasetWriter, Estimate, ExportSettings, RobotColumns, read_provenance
+
+SETTINGS = ExportSettings(state=("x",), action=("dx", "dy"))
+
+
+def estimate(**changes) -> Estimate:
+    told = {
+        "source": "idm:01ab23cd",
+        "action_deviation": np.full((2, 2), 0.123456, np.float32),
+        "verdict": "doubtful: its actions are jerky",
+        "figures": {"jerk": 0.5},
+    }
+    return Estimate(**told | changes)
+
+
+def test_what_is_known_of_estimated_actions_goes_through_a_dataset(tmp_path, make_rollout):
+    rollouts = [make_rollout(0), make_rollout(1)]
+    frames = len(rollouts[0].video)
+    deviation = np.linspace(0.01, 0.2, frames * 2, dtype=np.float32).reshape(frames, 2)
+    robots = [
+        RobotColumns(np.ones((frames, 1), np.float32), np.zeros((frames, 2), np.float32), one)
+        for one in (estimate(action_deviation=deviation), None)
+    ]
+    with DatasetWriter(tmp_path / "dataset", SETTINGS) as writer:
+        writer.append(rollouts, robots)
+    first, second = read_provenance(tmp_path / "dataset")
+    assert first.estimate.source == "idm:01ab23cd"
+    assert first.estimate.verdict.startswith("doubtful: ")
+    assert first.estimate.figures == {"jerk": 0.5}
+    np.testing.assert_allclose(first.estimate.action_deviation, deviation, rtol=1e-3)
+    assert first.estimate.state_deviation is None
+    assert second.estimate is None
+    assert "actions" not in first.scores
+
+
+def test_it_is_json_and_back():
+    told = json.loads(json.dumps(estimate(state_deviation=np.ones((2, 3), np.float32)).told()))
+    assert Estimate.read(told).told() == told
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"source": "a guess"}, "source of actions is 'a guess'"),
+        ({"verdict": "fine"}, "verdict on actions is 'fine'"),
+        ({"action_deviation": np.full((1, 1), np.nan, np.float32)}, "not all finite"),
+        ({"state_deviation": np.full((1, 1), -1, np.float32)}, "at least 0"),
+    ],
+)
+def test_what_says_nothing_is_refused(change, words):
+    with pytest.raises(Refused, match=words):
+        estimate(**change)
