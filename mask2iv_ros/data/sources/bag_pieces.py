@@ -21,7 +21,7 @@ def labelled_frames(frames: Sequence[int], labels: Sequence[int]) -> dict[int, i
 
 def usable_frames(columns: Mapping[str, Aligned], count: int) -> Bool[np.ndarray, " t"]:
     """Return which of the frames have every value of every topic."""
-    return np.logical_and.reduce([one.known.all(1) for one in columns.values()], initial=np.ones(count, bool))
+    return np.all([np.ones(count, bool), *(one.known.all(1) for one in columns.values())], axis=0)
 
 
 def missing_frames(
