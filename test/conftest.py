@@ -23,10 +23,14 @@ class Bags:
     def new(self, kind: str, **fields: Any) -> Any:
         return self.store.types[kind](**fields)
 
-    def write(self, path: Path, messages: Iterable[tuple[str, str, int, Any]], storage: str = "mcap") -> Path:
-        from rosbags.rosbag2 import StoragePlugin, Writer
+    def write(
+        self, path: Path, messages: Iterable[tuple[str, str, int, Any]], storage: str = "mcap", mode: str = "none"
+    ) -> Path:
+        from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 
-        with Writer(path, version=9, storage_plugin=StoragePlugin[storage.upper()]) as writer:
+        bag = Writer(path, version=9, storage_plugin=StoragePlugin[storage.upper()])
+        bag.set_compression(CompressionMode[mode.upper()], CompressionFormat.ZSTD)
+        with bag as writer:
             connections: dict[tuple[str, str], Any] = {}
             for topic, kind, time, message in messages:
                 if (topic, kind) not in connections:

@@ -8,6 +8,7 @@ topics have good ones of one clock, else those of reception (`bag_times.choose_t
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -208,7 +209,7 @@ class BagSource:
 
 
 def _camera(topic: str) -> str:
-    return topic.strip("/").replace("/", ".")
+    return re.sub(r"[^A-Za-z0-9_.-]", "_", topic.strip("/").replace("/", "."))[:100]
 
 
 def _values(found: Aligned | None, usable: Bool[np.ndarray, " t"]) -> Float32[np.ndarray, "t n"] | None:

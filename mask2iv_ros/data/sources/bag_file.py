@@ -20,6 +20,7 @@ FILES = (".mcap", ".db3")
 METADATA = "metadata.yaml"
 
 _DEEPEST = 4  # folders below the one that is told
+_LATEST = 1 << 62  # ns
 _LISTED = 40  # topics that a sentence names
 
 
@@ -116,6 +117,12 @@ class Bag:
             if found is None:
                 return
             connection, time, data = found
+            # A database may have anything in its columns, and mcap counts to twice what ROS does.
+            if not isinstance(data, bytes) or not isinstance(time, int) or not 0 <= time < _LATEST:
+                raise Refused(
+                    f"{self.path}: a message on {connection.topic} is {type(data).__name__} of time {str(time)[:40]}; "
+                    f"expected bytes, received at 0 to {_LATEST} ns"
+                )
             try:
                 message = store.deserialize_cdr(data, connection.msgtype)
             except Exception as error:

@@ -16,6 +16,7 @@ _POSE = (*_AXES, "qx", "qy", "qz", "qw")
 _TWIST = tuple(f"{part}.{axis}" for part in ("linear", "angular") for axis in _AXES)
 
 _MOST_COLUMNS = 1024
+_LONGEST_NAME = 100
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,8 @@ def numbers_of(message: Any, kind: str, where: str) -> Numbers:
         raise Refused(
             f"{where} has {len(values)} positions of {len(names)} joints ({', '.join(names)[:200]}); expected one each"
         )
+    if strange := [one for one in names or () if len(one) > _LONGEST_NAME or not one.isprintable()]:
+        raise Refused(f"{where} has the name {strange[0][:40]!r}; expected up to {_LONGEST_NAME} printable characters")
     if not (np.abs(values) <= np.finfo(np.float32).max).all():
         worst = int(np.flatnonzero(~(np.abs(values) <= np.finfo(np.float32).max))[0])
         raise Refused(f"{where} has {values[worst]} for {worst if names is None else names[worst]}; expected a number")

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 
 from mask2iv_ros.data.building.build import build
+from mask2iv_ros.data.building.clips import clips_of
+from mask2iv_ros.data.building.plan import Plan
 from mask2iv_ros.data.building.prompts import told_prompts
 from mask2iv_ros.data.building.quality import Quality
 from mask2iv_ros.data.building.settings import BuildSettings
@@ -68,6 +70,16 @@ def commands_at(bags, times: list[int]) -> list[tuple]:
 
 def in_time(*topics: list[tuple]) -> list[tuple]:
     return sorted((one for topic in topics for one in topic), key=lambda one: one[2])
+
+
+@pytest.mark.parametrize("mode", ["file", "message", "storage"])
+def test_compressed_bags(tmp_path: Path, bags, mode: str):
+    video, _, state, action = scene(4)
+    bags.write(tmp_path / "a", bags.demonstration(video, None, state, action), "mcap", mode)
+    assert not any(one.suffix == ".mcap" for one in (tmp_path / "a").iterdir()) or mode != "file"
+    found = read(tmp_path / "a")
+    np.testing.assert_array_equal(found.frames, video)
+    assert found.action.tobytes() == action.tobytes()
 
 
 @pytest.mark.parametrize("storage", ["mcap", "sqlite3"])
@@ -176,6 +188,15 @@ def test_a_joint_that_vanishes_splits_the_episode_and_is_named(tmp_path: Path, b
         "frames no later than the last of them",
     )
     assert [len(read(tmp_path / "a", stale=stale).frames) for stale in (0.2, 2.0)] == [22, 30]
+    source = BagSource.open(tmp_path / "a")
+    settings = BuildSettings(tmp_path / "out", "bag", source.cameras(), frames=4, fps=10, source="a")
+    left = list(clips_of(source, "a", "camera.image_raw", settings, Plan.make(source, settings), None))
+    assert [(one.id, one.drop.kind) for one in left] == [
+        ("bag-a.camera.image_raw.000015", "state or command missing"),
+        ("bag-a.camera.image_raw.000000", "no masks"),
+        ("bag-a.camera.image_raw.000015", "no masks"),
+    ]
+    assert left[0].drop.words == words
 
 
 def test_nothing_is_told_before_the_first_or_after_the_last_message(tmp_path: Path, bags):
@@ -365,6 +386,7 @@ def test_hostile_messages_are_one_sentence_and_the_other_bag_is_read(tmp_path: P
         (moved(bags.joints("aa", [1, 2], START)), "has 2 positions of 2 joints (a, a)"),
         (moved(bags.joints("", [], START)), "has 0 values; expected 1 to 1024"),
         (moved(bytes(short)), "a message of 67 bytes on /joint_states is no sensor_msgs/msg/JointState"),
+        (moved(bags.joints(["a\nb"], [1], START)), r"has the name 'a\nb'; expected up to 100 printable"),
         (moved(None), "has no message on /joint_states; expected some"),
         ([(CAMERA, IMAGE, 0, None), *moved(joints)[1:]], "has no message on /camera/image_raw"),
         (moved(joints)[1:], "has no topic '/camera/image_raw'; its topics are /joint_states"),
@@ -436,6 +458,21 @@ def test_bags_of_humble_have_no_definitions(tmp_path: Path, bags):
     database.close()
     shutil.move(file, tmp_path / "old.db3")
     assert read(tmp_path / "old.db3").state.tobytes() == state.tobytes()
+
+
+@pytest.mark.parametrize("values", ["-5, x''", "'soon', x''", "5000000000000000000, x''", "5, NULL", "5, 'text'"])
+def test_a_database_with_anything_in_it(tmp_path: Path, bags, values: str):
+    file = bags.write(tmp_path / "a", [*frames_at(bags, [0]), *joints_at(bags, [0])], "sqlite3") / "a.db3"
+    with sqlite3.connect(file) as database:
+        schema = "id INTEGER PRIMARY KEY, topic_id INTEGER, timestamp, data"
+        database.executescript(
+            f"ALTER TABLE messages RENAME TO old; CREATE TABLE messages({schema}); "
+            "INSERT INTO messages SELECT * FROM old; "
+            f"INSERT INTO messages(topic_id, timestamp, data) VALUES (2, {values})"
+        )
+    database.close()
+    with pytest.raises(Refused, match=r"expected bytes, received at 0 to|cannot be read|is no sensor_msgs/msg/Joint"):
+        read(tmp_path / "a")
 
 
 def test_another_definition_of_a_type_is_refused(tmp_path: Path, bags):
