@@ -84,6 +84,45 @@ class Bags:
                 told.append(("/labels", "sensor_msgs/msg/Image", time + 55 * MS, image))
         return told
 
+    def scene(self, frames: int = 10, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """A dark arm that pushes an orange square to the right in 48 x 64, with states and actions."""
+        rng = np.random.default_rng(seed)
+        video = np.broadcast_to(rng.integers(120, 200, (48, 64, 3), np.uint8), (frames, 48, 64, 3)).copy()
+        labels = np.zeros((frames, 48, 64), np.uint8)
+        for frame in range(frames):
+            tip = 10 + 3 * frame
+            video[frame, 18:30, :tip], labels[frame, 18:30, :tip] = (20, 20, 60), 1
+            video[frame, 16:32, tip : tip + 12], labels[frame, 16:32, tip : tip + 12] = (240, 120, 20), 2
+        state, action = (rng.standard_normal((frames, columns)).astype(np.float32) for columns in (3, 2))
+        return video, labels, state, action
+
+    def frames_at(self, times: list[int], stamped: bool = True) -> list[tuple]:
+        """Grey images that are as bright as their number."""
+        pixels = [np.full((16, 16, 3), number, np.uint8) for number in range(len(times))]
+        stamps = [START + time * MS if stamped else 0 for time in times]
+        return [
+            ("/camera/image_raw", "sensor_msgs/msg/Image", START + time * MS, self.image(one, stamp))
+            for time, one, stamp in zip(times, pixels, stamps, strict=True)
+        ]
+
+    def joints_at(self, times: list[int], names: str = "ab") -> list[tuple]:
+        """Joint states that tell their time in ms."""
+        return [
+            (
+                "/joint_states",
+                "sensor_msgs/msg/JointState",
+                START + time * MS,
+                self.joints(names, [time] * len(names), START + time * MS),
+            )
+            for time in times
+        ]
+
+    def commands_at(self, times: list[int]) -> list[tuple]:
+        return [("/command", "std_msgs/msg/Float64MultiArray", START + time * MS, self.array([time])) for time in times]
+
+    def in_time(self, *topics: list[tuple]) -> list[tuple]:
+        return sorted((one for topic in topics for one in topic), key=lambda one: one[2])
+
 
 @pytest.fixture(scope="session")
 def bags() -> Bags:
