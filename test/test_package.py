@@ -122,7 +122,7 @@ def imported(tree: ast.Module) -> set[str]:
 
 
 def test_ros_wheels_stay_in_their_extra():
-    assert not [name for name in project()["project"]["dependencies"] if name.startswith("ros")]
+    assert not [name for name in project()["project"]["dependencies"] if name.startswith("ros-")]
 
 
 def test_the_core_knows_neither_ros_nor_the_command_line():

@@ -1,4 +1,4 @@
-"""`mask2iv data bridge|hoi4d|lerobot|video`: labelled clips from a robot's or a person's footage."""
+"""`mask2iv data bag|bridge|hoi4d|lerobot|video`: labelled clips from a robot's or a person's footage."""
 
 from __future__ import annotations
 
@@ -29,6 +29,18 @@ _QUALITY = {
 
 def add_builders(sources: argparse._SubParsersAction) -> None:
     """Declare the builders beside the other kinds of data."""
+    bag = _builder(sources, "bag", "ROS 2 bags (mcap, sqlite3): camera, joint states and commands", _bag)
+    bag.add_argument("path", nargs="+", type=Path, help="bags, or folders of bags; each bag is an episode")
+    topics = bag.add_argument_group("topics, each the only one that fits if it is not told")
+    topics.add_argument("--state", metavar="TOPIC", default="", help="joint states, poses, arrays; none: no state")
+    topics.add_argument("--action", metavar="TOPIC", default="", help="commands of any such type; none: no action")
+    topics.add_argument("--labels", metavar="TOPIC", default="", help="label images (mono8) with the frames' stamps")
+    topics.add_argument("--task-topic", metavar="TOPIC", default="", help="texts, each what happens until the next")
+    topics.add_argument("--height", type=int, default=0, help="pixels to which frames are reduced (the camera's)")
+    topics.add_argument(
+        "--stale", type=float, default=0.5, metavar="SECONDS", help="a message's greatest age (%(default)s)"
+    )
+    bag.set_defaults(apart=("state", "action", "labels", "task_topic", "height", "stale"))
     bridge = _builder(sources, "bridge", "BridgeData V2, from RLDS (tfrecords) or the raw release", _bridge)
     bridge.add_argument("path", type=Path, help="folder with features.json, or of the raw release")
     bridge.add_argument("--split", default="train", help="of the RLDS dataset (%(default)s)")
@@ -45,7 +57,9 @@ def _builder(
 ) -> argparse.ArgumentParser:
     parser = sources.add_parser(name, help=summary, description=summary)
     parser.add_argument("--out", type=Path, required=True, help="folder; a later run goes on where one stopped")
-    parser.add_argument("--cameras", nargs="+", metavar="CAMERA", help="of the source (its first)")
+    parser.add_argument(
+        "--cameras", "--camera", nargs="+", action="extend", metavar="CAMERA", help="of the source (its first)"
+    )
     parser.add_argument("--name", default=name, help="first part of the clips' ids (%(default)s)")
     parser.add_argument("--task", default="", help="in words, in place of the source's")
     clips = parser.add_argument_group("clips")
@@ -83,7 +97,7 @@ def _builder(
     parser.add_argument("--episodes", type=int, help="the source's first so many (all); a later run may take more")
     parser.add_argument("--workers", type=int, default=2, help="processes (%(default)s)")
     parser.add_argument("--sample", type=int, default=12, help="kept clips shown in the report (%(default)s)")
-    parser.set_defaults(make=run, open=source)
+    parser.set_defaults(make=run, open=source, apart=())
     return parser
 
 
@@ -121,7 +135,7 @@ def run(arguments: argparse.Namespace) -> int:
         task=arguments.task,
         validation=arguments.validation,
         drop_least=arguments.drop_least,
-        source=_place(arguments.path),
+        source=_origin(arguments),
         quality=Quality(**{field.name: getattr(arguments, f"quality_{field.name}") for field in fields(Quality)}),
     )
     try:
@@ -134,6 +148,28 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"{split}: {sum(one.split == split for one in summary.kept)} clips in {settings.out / split}")
     print(f"look at: {report}")
     return 0 if summary.kept else 1
+
+
+def _bag(arguments: argparse.Namespace) -> Source:
+    from mask2iv_ros.data.sources.bag import BagSource
+    from mask2iv_ros.data.sources.bag_topics import BagTopics
+
+    if arguments.labels and (arguments.motion or arguments.prompts or arguments.interactor or arguments.object):
+        raise Refused(f"labels are those of {arguments.labels}; expected no prompts and no --motion beside it")
+    topics = BagTopics(
+        cameras=tuple(arguments.cameras or ()),
+        state=arguments.state,
+        action=arguments.action,
+        labels=arguments.labels,
+        task=arguments.task_topic,
+        height=arguments.height,
+        stale=arguments.stale,
+    )
+    source = BagSource.open(arguments.path, topics)
+    print("\n".join(source.describe()))
+    # What was found stands for what was not told: with other topics it would be another source.
+    arguments.cameras, arguments.state, arguments.action = source.cameras(), source.topics.state, source.topics.action
+    return source
 
 
 def _bridge(arguments: argparse.Namespace) -> Source:
@@ -161,6 +197,13 @@ def _video(arguments: argparse.Namespace) -> Source:
     from mask2iv_ros.data.sources.video import VideoSource
 
     return VideoSource.open(arguments.path)
+
+
+def _origin(arguments: argparse.Namespace) -> str:
+    """Return where a source lies and what is taken of it: with either changed, its ids are of something else."""
+    paths = arguments.path if isinstance(arguments.path, list) else [arguments.path]
+    taken = [f"{option} {value}" for option in arguments.apart if (value := getattr(arguments, option))]
+    return ", ".join([*map(_place, paths), *taken])
 
 
 def _place(path: str | Path) -> str:

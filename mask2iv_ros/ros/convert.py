@@ -2,7 +2,7 @@
 
 Every size that a message claims is checked against the data that it brings before anything is
 allocated, so that a hostile message is refused and never believed. Images that arrive may have
-any of `IMAGE_ENCODINGS` and a padded `step`; images that leave are rgb8 or mono8, unpadded.
+any of `encodings.IMAGE_ENCODINGS` and a padded `step`; images that leave are rgb8 or mono8, unpadded.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from jaxtyping import UInt8
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
+from mask2iv_ros.encodings import CHANNELS, check_size, pixel_rows, rgb
 from mask2iv_ros.errors import Refused
 from mask2iv_ros.msg import Goal as GoalMsg
 from mask2iv_ros.msg import Rollout as RolloutMsg
@@ -30,17 +31,6 @@ from mask2iv_ros.msg import Score
 from mask2iv_ros.msg import Trajectory as TrajectoryMsg
 from mask2iv_ros.scene import Goal, Rollout, Scene, Trajectory
 
-_TO_RGB = {
-    "rgb8": None,
-    "bgr8": cv2.COLOR_BGR2RGB,
-    "mono8": cv2.COLOR_GRAY2RGB,
-    "rgba8": cv2.COLOR_RGBA2RGB,
-    "bgra8": cv2.COLOR_BGRA2RGB,
-}
-_CHANNELS = {"mono8": 1, "rgb8": 3, "bgr8": 3, "rgba8": 4, "bgra8": 4}
-IMAGE_ENCODINGS = tuple(_TO_RGB)
-
-MAX_SIDE = 8192  # pixels
 MAX_FRAMES = 1024
 MAX_TEXT = 4096  # characters of an instruction
 MAX_SCORES = 256
@@ -51,23 +41,22 @@ def image_from_msg(msg: Image) -> UInt8[np.ndarray, "h w 3"]:
     """Return an image message as RGB.
 
     Args:
-        msg: one of `IMAGE_ENCODINGS`, rows `step` bytes apart.
+        msg: one of `encodings.IMAGE_ENCODINGS`, rows `step` bytes apart.
 
     Raises:
         Refused: another encoding, a size of zero or out of range, or less data than the size needs.
     """
-    rows = _rows(msg, "image", IMAGE_ENCODINGS)
+    check_image_msg(msg)
     bridge = _cv_bridge()
     # cv_bridge reads rows that are not a whole number of pixels apart as sheared.
-    if bridge is not None and msg.step % _CHANNELS[msg.encoding] == 0:
+    if bridge is not None and msg.step % CHANNELS[msg.encoding] == 0:
         return bridge.imgmsg_to_cv2(msg, desired_encoding="rgb8")
-    conversion = _TO_RGB[msg.encoding]
-    return rows.copy() if conversion is None else cv2.cvtColor(np.ascontiguousarray(rows), conversion)
+    return rgb(msg)
 
 
 def check_image_msg(msg: Image) -> None:
     """Raise `Refused` where `image_from_msg` would, without converting anything."""
-    _rows(msg, "image", IMAGE_ENCODINGS)
+    pixel_rows(msg)
 
 
 def mono_from_msg(msg: Image, name: str) -> UInt8[np.ndarray, "h w"]:
@@ -76,7 +65,7 @@ def mono_from_msg(msg: Image, name: str) -> UInt8[np.ndarray, "h w"]:
     Raises:
         Refused: as `image_from_msg`, and for any encoding but mono8: a mask has no colour to convert.
     """
-    return _rows(msg, name, ("mono8",)).copy()
+    return pixel_rows(msg, name, ("mono8",)).copy()
 
 
 def image_from_compressed(msg: CompressedImage) -> UInt8[np.ndarray, "h w 3"]:
@@ -94,7 +83,7 @@ def image_from_compressed(msg: CompressedImage) -> UInt8[np.ndarray, "h w 3"]:
             width, height = header.size
     except Exception as error:
         raise Refused(f"{what} cannot be read; expected JPEG or PNG data") from error
-    _check_size(what, height, width)
+    check_size(what, height, width)
     # The camera's own pixel grid, whatever orientation its EXIF tag would like.
     image = cv2.imdecode(np.frombuffer(msg.data, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     if image is None:
@@ -113,7 +102,7 @@ def image_to_msg(image: UInt8[np.ndarray, "h w *c"], header: Header) -> Image:
         width=width,
         encoding=encoding,
         is_bigendian=0,
-        step=width * _CHANNELS[encoding],
+        step=width * CHANNELS[encoding],
         data=_bytes(pixels),
     )
 
@@ -269,33 +258,9 @@ def check_text(text: str) -> str:
     return text
 
 
-def _rows(msg: Image, name: str, encodings: tuple[str, ...]) -> UInt8[np.ndarray, "h w *c"]:
-    """Return a view of the message's pixels, after every check.
-
-    `is_bigendian` is not looked at: it has no meaning for 8-bit channels.
-    """
-    if msg.encoding not in encodings:
-        raise Refused(f"{name} has the encoding {msg.encoding[:40]!r}; accepted are {', '.join(encodings)}")
-    _check_size(name, msg.height, msg.width)
-    channels = _CHANNELS[msg.encoding]
-    if msg.step < msg.width * channels:
-        raise Refused(
-            f"{name} has a step of {msg.step} bytes; expected at least {msg.width * channels} "
-            f"for {msg.width} pixels of {msg.encoding}"
-        )
-    if len(msg.data) < msg.step * msg.height:
-        raise Refused(
-            f"{name} has {len(msg.data)} bytes of data; expected {msg.step * msg.height}: "
-            f"step {msg.step} x height {msg.height}"
-        )
-    flat = np.frombuffer(msg.data, np.uint8, msg.step * msg.height).reshape(msg.height, msg.step)
-    rows = flat[:, : msg.width * channels]
-    return rows if channels == 1 else rows.reshape(msg.height, msg.width, channels)
-
-
 def _video(data: Any, shape: tuple[int, ...], name: str) -> np.ndarray:
     frames, height, width = shape[:3]
-    _check_size(name, height, width)
+    check_size(name, height, width)
     if not 1 <= frames <= MAX_FRAMES:
         raise Refused(f"{name} has {frames} frames; expected 1 to {MAX_FRAMES}")
     needed = int(np.prod([int(n) for n in shape], dtype=np.int64))
@@ -304,11 +269,6 @@ def _video(data: Any, shape: tuple[int, ...], name: str) -> np.ndarray:
             f"{name} has {len(data)} bytes; expected {needed} for {frames} frames of {width} x {height} pixels"
         )
     return np.frombuffer(data, np.uint8).reshape(shape).copy()
-
-
-def _check_size(name: str, height: int, width: int) -> None:
-    if not (1 <= height <= MAX_SIDE and 1 <= width <= MAX_SIDE):
-        raise Refused(f"{name} is {width} x {height} pixels; expected 1 to {MAX_SIDE} each way")
 
 
 def _bytes(pixels: np.ndarray) -> array.array:

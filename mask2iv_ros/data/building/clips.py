@@ -83,6 +83,8 @@ def clips_of(
     except Refused as refusal:
         yield LeftOut(whole, Drop("cannot be read", str(refusal)))
         return
+    for one in found.missing:
+        yield LeftOut(f"{whole}.{one.frame:06d}", Drop("state or command missing", one.words))
     try:
         _require_same_columns(found, plan)
         if len(found.frames) < settings.frames:

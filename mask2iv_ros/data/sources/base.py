@@ -30,6 +30,18 @@ class Span(NamedTuple):
     task: str
 
 
+class Missing(NamedTuple):
+    """Frames of a recording that its episode lacks, because what belongs to them is not known.
+
+    Attributes:
+        frame: the first of them, as the camera counts.
+        words: what is not known of them.
+    """
+
+    frame: int
+    words: str
+
+
 @dataclass(frozen=True)
 class SourceEpisode:
     """One episode as one camera saw it.
@@ -45,6 +57,7 @@ class SourceEpisode:
         action_names: one a column of `action`.
         labels: one `Role` per pixel where the source has masks.
         spans: the actions in it where it holds several; None where it is one.
+        missing: frames that were recorded and are not among `frames`; no span goes across them.
     """
 
     id: str
@@ -57,6 +70,7 @@ class SourceEpisode:
     action_names: tuple[str, ...] | None = None
     labels: UInt8[np.ndarray, "t h w"] | None = None
     spans: tuple[Span, ...] | None = None
+    missing: tuple[Missing, ...] = ()
 
     def __post_init__(self) -> None:
         check_id(self.id)
