@@ -9,13 +9,13 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import BFloat16, Float, Int, UInt8
 from torch import Tensor
 from tqdm import tqdm
 
 from mask2iv_ros.actions.demonstrations import Demonstration
 from mask2iv_ros.actions.frames import blur, imagined
-from mask2iv_ros.actions.network import ActionNetwork
+from mask2iv_ros.actions.network import CHANNELS, ActionNetwork
 from mask2iv_ros.actions.scale import Scale
 from mask2iv_ros.actions.settings import LabellerExperiment
 from mask2iv_ros.errors import Refused
@@ -27,15 +27,12 @@ from mask2iv_ros.training.schedule import rate_factor
 class _Memory(NamedTuple):
     """All episodes, one after another."""
 
-    frames: UInt8[Tensor, "n 3 h w"]
-    blurred: UInt8[Tensor, "n 3 h w"]
-    labels: UInt8[Tensor, "n h w"]
+    episodes: list[tuple[UInt8[Tensor, "t 3 h w"], UInt8[Tensor, "t h w"], UInt8[Tensor, "t 3 h w"]]]
+    shown: BFloat16[Tensor, "n c h w"]  # as the network is shown them now
     action: Float[Tensor, "n m"]
     state: Float[Tensor, "n s"]
-    stretches: Tensor  # the first row of every stretch
+    stretches: Int[Tensor, "k"]  # the first row of every stretch
     span: int  # frames of a stretch
-    first: Tensor  # the first row of each row's episode
-    length: Tensor  # of each row's episode
 
 
 def fit(
@@ -63,12 +60,15 @@ def fit(
     random = generator_at(experiment.seed, 1)
     network = ActionNetwork(experiment.network, len(actions.mean), len(states.mean)).train()
     memory = _remember(episodes, actions, states, experiment)
+    renewed = max(1, round(experiment.reuse * len(memory.action) / (experiment.batch * memory.span)))
     optimiser = torch.optim.AdamW(network.parameters(), lr=experiment.rate, weight_decay=experiment.decay)
     warm_up = max(1, experiment.steps // 20)
     losses: list[float] = []
     bar = tqdm(range(experiment.steps), desc=words, unit="step", mininterval=5)
     curves = Curves(work, 0)
     for step in bar:
+        if step % renewed == 0:
+            _look_anew(memory, experiment, random)
         loss = _loss(network, memory, experiment, random)
         optimiser.zero_grad()
         loss.backward()
@@ -97,18 +97,25 @@ def _remember(
     begins = np.concatenate([[0], np.cumsum(lengths)[:-1]])
     span = min(experiment.span, int(lengths.min()))
     stretches = [np.arange(begin, begin + length - span + 1) for begin, length in zip(begins, lengths, strict=True)]
-    frames = torch.cat([one.frames for one in episodes])
     return _Memory(
-        frames,
-        blur(frames, experiment.look),
-        torch.cat([one.labels for one in episodes]),
+        [(one.frames, one.labels, blur(one.frames, experiment.look)) for one in episodes],
+        torch.empty(int(lengths.sum()), CHANNELS, *experiment.network.size, dtype=torch.bfloat16),
         torch.from_numpy(np.concatenate([actions.normalise(one.action) for one in episodes])),
         torch.from_numpy(np.concatenate([states.normalise(one.state) for one in episodes])),
         torch.from_numpy(np.concatenate(stretches)),
         span,
-        torch.from_numpy(np.repeat(begins, lengths)),
-        torch.from_numpy(np.repeat(lengths, lengths)),
     )
+
+
+def _look_anew(memory: _Memory, experiment: LabellerExperiment, random: torch.Generator) -> None:
+    """Make all frames look imagined in another way; what is done to all frames of an episode is done alike."""
+    begin = 0
+    for frames, labels, blurred in memory.episodes:
+        other = frames[torch.randint(len(frames), (len(frames),), generator=random)]
+        pictures = (one[None] for one in (frames, labels, blurred, other))
+        changed = imagined(*pictures, experiment.network, experiment.look, random)
+        memory.shown[begin : begin + len(frames)] = changed[0]
+        begin += len(frames)
 
 
 def _loss(
@@ -117,11 +124,8 @@ def _loss(
     chunk = experiment.network.chunk
     begin = memory.stretches[torch.randint(len(memory.stretches), (experiment.batch,), generator=random)]
     rows = begin[:, None] + torch.arange(memory.span)
-    other = memory.first[rows] + (torch.rand(rows.shape, generator=random) * memory.length[rows]).long()
-    pictures = memory.frames[rows], memory.labels[rows], memory.blurred[rows], memory.frames[other]
-    shown = imagined(*pictures, experiment.network, experiment.look, random)
     with torch.autocast("cpu", torch.bfloat16):
-        answer = network(shown)
+        answer = network(memory.shown[rows])
     whole = rows[:, : memory.span - chunk, None] + torch.arange(chunk + 1)
     loss = _likelihood(answer.action, answer.action_spread, memory.action[whole], experiment.beta)
     if memory.state.shape[1]:

@@ -16,10 +16,10 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mask2iv_ros.actions.settings import STRIDE, NetworkSettings
+from mask2iv_ros.actions.settings import CELL, STRIDE, NetworkSettings
 
 CHANNELS = 3 + 2 + 2  # the picture, the two masks, the place in the picture
-_COARSE, _COARSE_CHANNELS = 8, 5  # pixels a cell of the coarse view, and what it shows: the picture and the masks
+_COARSE_CHANNELS = 5  # of the coarse view: the picture and the masks
 _LEAST, _MOST = -4.0, 2.0  # logarithm of a deviation, in deviations of the demonstrations
 
 
@@ -67,9 +67,8 @@ class ActionNetwork(nn.Module):
     def __init__(self, settings: NetworkSettings, actions: int, states: int):
         super().__init__()
         self.chunk = settings.chunk
-        fine, middle, width = settings.widths
-        self.entry = nn.Sequential(nn.PixelUnshuffle(4), nn.Conv2d(16 * CHANNELS, fine, 1), nn.SiLU())
-        self.shrink = nn.Sequential(nn.Conv2d(fine, middle, 3, stride=2, padding=1), _Residual(middle))
+        middle, width = settings.widths
+        self.entry = nn.Sequential(nn.Conv2d(CHANNELS, middle, CELL, stride=CELL), _Residual(middle), _Residual(middle))
         self.tokens = nn.Sequential(
             nn.Conv2d(middle, width, 3, stride=2, padding=1),
             _Residual(width),
@@ -77,7 +76,7 @@ class ActionNetwork(nn.Module):
         )
         self.places = nn.Conv2d(middle, settings.keypoints, 1)
         height, across = (side // STRIDE for side in settings.size)
-        cells = _COARSE_CHANNELS * height * across * (STRIDE // _COARSE) ** 2
+        cells = _COARSE_CHANNELS * height * across * (STRIDE // CELL) ** 2
         # Cells that never change have no variance to divide by.
         self.coarse = nn.Sequential(
             nn.BatchNorm1d(cells, eps=1e-2, affine=False),
@@ -94,7 +93,9 @@ class ActionNetwork(nn.Module):
             width, settings.heads, 2 * width, settings.dropout, "gelu", batch_first=True, norm_first=True
         )
         self.transformer = nn.TransformerEncoder(layer, settings.layers, enable_nested_tensor=False)
-        self.state = nn.Sequential(nn.Linear(2 * width, width), nn.SiLU(), nn.Linear(width, 2 * states))
+        self.state = None
+        if states:
+            self.state = nn.Sequential(nn.Linear(2 * width, width), nn.SiLU(), nn.Linear(width, 2 * states))
         told = width + settings.seen * (width + states)
         self.action = nn.Sequential(
             nn.LayerNorm(told), nn.Linear(told, 2 * width), nn.SiLU(), nn.Linear(2 * width, 2 * actions)
@@ -122,11 +123,13 @@ class ActionNetwork(nn.Module):
 
     def encode(self, frames: Float[Tensor, "n c h w"]) -> Encoded:
         """Return what is seen in each frame alone."""
-        coarse = self.coarse(F.avg_pool2d(frames[:, :_COARSE_CHANNELS], _COARSE).flatten(1))
-        x = self.shrink(self.entry(frames.contiguous(memory_format=torch.channels_last)))
+        coarse = self.coarse(F.avg_pool2d(frames[:, :_COARSE_CHANNELS], CELL).flatten(1))
+        x = self.entry(frames)
         pose = self.pose(torch.cat([coarse, _expected_places(self.places(x))], 1))
         tokens = rearrange(self.tokens(x), "n c h w -> n (h w) c") + self.place
-        state, spread = self.state(torch.cat([pose, tokens.mean(1)], -1)).float().chunk(2, -1)
+        state = spread = pose[:, :0].float()
+        if self.state is not None:
+            state, spread = self.state(torch.cat([pose, tokens.mean(1)], -1)).float().chunk(2, -1)
         return Encoded(tokens, pose, state, spread.clamp(_LEAST, _MOST))
 
     def answer(

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from mask2iv_ros.errors import Refused
 
+CELL = 8  # pixels that features are of
 STRIDE = 32  # pixels a token: what a picture's height and width must be multiples of
 
 
@@ -19,7 +20,7 @@ class NetworkSettings:
         seen: frames of a window that are shown, evenly spaced, first and last among them.
         masks: show where arm and object are, and dim what is neither.
         dim: what is left of the brightness of that.
-        widths: features at a quarter and an eighth of the resolution, and of the tokens.
+        widths: features of a cell of 8 pixels, and of the tokens.
         keypoints: places in a frame that the arm's pose is read from.
         layers: of the transformer.
         heads: of its attention.
@@ -27,11 +28,11 @@ class NetworkSettings:
     """
 
     size: tuple[int, int] = (96, 128)
-    chunk: int = 2
-    seen: int = 3
+    chunk: int = 3
+    seen: int = 4
     masks: bool = True
     dim: float = 0.2
-    widths: tuple[int, int, int] = (32, 64, 96)
+    widths: tuple[int, int] = (64, 96)
     keypoints: int = 24
     layers: int = 2
     heads: int = 4
@@ -79,9 +80,9 @@ class LookSettings:
     colours: float = 0.15
     share: float = 0.5
     blur: float = 1.2
-    ghosts: float = 0.3
-    noise: float = 0.08
-    ragged: float = 0.25
+    ghosts: float = 0.25
+    noise: float = 0.05
+    ragged: float = 0.2
     lost: float = 0.05
 
     def __post_init__(self) -> None:
@@ -127,6 +128,7 @@ class LabellerExperiment:
         gate: see `GateSettings`.
         steps: gradient steps.
         batch: stretches of an episode a step; of each all windows are learned from.
+        reuse: how often a frame is learned from, on average, until all are made to look imagined anew.
         span: frames of such a stretch, more than a chunk; or the shortest episode's, if that has fewer.
         rate: peak of the cosine learning rate.
         decay: of the weights.
@@ -142,10 +144,11 @@ class LabellerExperiment:
     network: NetworkSettings = field(default_factory=NetworkSettings)
     look: LookSettings = field(default_factory=LookSettings)
     gate: GateSettings = field(default_factory=GateSettings)
-    steps: int = 1500
+    steps: int = 1000
     batch: int = 8
     span: int = 8
-    rate: float = 1.5e-3
+    reuse: int = 6
+    rate: float = 2e-3
     decay: float = 0.05
     beta: float = 0.5
     state: float = 1.0
@@ -155,7 +158,7 @@ class LabellerExperiment:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, least in (("steps", 1), ("batch", 1), ("every", 1), ("seed", 0)):
+        for name, least in (("steps", 1), ("batch", 1), ("reuse", 1), ("every", 1), ("seed", 0)):
             if getattr(self, name) < least:
                 raise Refused(f"{name} is {getattr(self, name)}; expected at least {least}")
         if self.span <= self.network.chunk:

@@ -214,11 +214,20 @@ def _apart(episodes: list[int], share: float, least: int) -> tuple[list[int], li
 
 
 def _require_alike(dataset: LabelledDataset, other: LabelledDataset) -> None:
-    for words, name in (("columns", "settings"), ("fps", "fps"), ("frames of", "size")):
-        if getattr(dataset, name) != getattr(other, name):
+    ours, theirs = (
+        {
+            "the camera": one.settings.camera,
+            "columns of observation.state": ", ".join(one.settings.state),
+            "columns of action": ", ".join(one.settings.action),
+            "fps": one.fps,
+            "frames of (height, width)": one.size,
+        }
+        for one in (dataset, other)
+    )
+    for name, wanted in ours.items():
+        if theirs[name] != wanted:
             raise Refused(
-                f"{other.root} has {words} {getattr(other, name)} and {dataset.root} {getattr(dataset, name)}; "
-                "expected the same of both"
+                f"{other.root} has {name} {theirs[name]} and {dataset.root} {wanted}; expected the same of both"
             )
 
 
