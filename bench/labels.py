@@ -74,10 +74,13 @@ class Bench:
             NOTHING: np.zeros_like(robot.action),
         }
         task = task_of(origin.id)
-        target, _ = self._execute(task, origin.seed, robot.action, None, episode)
-        done = {
-            name: self._execute(task, origin.seed, action, target["place"], episode) for name, action in ways.items()
-        }
+        ended = {}
+        for name, action in ways.items():
+            ended[name], seen = self._execute(task, origin.seed, action, episode, filmed=name == IMAGINED)
+            if name == IMAGINED:
+                film = seen
+        for figures in ended.values():
+            figures["distance"] = float(np.linalg.norm(figures["place"] - ended[EXPERT]["place"]))
         error = {
             name: np.sqrt(((told.action[:-1] - robot.action[:-1]) ** 2).mean(0)).tolist()
             for name, told in ((TRUE_VIDEO, of_true), (IMAGINED, of_imagined))
@@ -88,15 +91,15 @@ class Bench:
             "actions": _estimate(of_imagined),
             "actions_of_true": _estimate(of_true),
             "error": error,
-            "figures": {name: {key: figures[key] for key in FIGURES} for name, (figures, _) in done.items()},
+            "figures": {name: {key: one[key] for key in FIGURES} for name, one in ended.items()},
         }
         rollout, actions = (one.split(" (")[0] for one in (imagined.verdict, told["actions"]["verdict"]))
         words = f"{origin.id}: rollout {rollout}; actions {actions}"
-        ended = told["figures"][IMAGINED]
-        below = f"executed: {'success' if ended['success'] else 'no success'}, {100 * ended['distance']:.1f} cm off"
+        one = ended[IMAGINED]
+        below = f"executed: {'success' if one['success'] else 'no success'}, {100 * one['distance']:.1f} cm off"
         strips = [
             Strip(f"imagined, {words}", imagined.video, goal=episode.goal_mask),
-            Strip(below, done[IMAGINED][1], goal=episode.goal_mask),
+            Strip(below, film, goal=episode.goal_mask),
         ]
         return told, strips
 
@@ -120,28 +123,23 @@ class Bench:
         return best
 
     def _execute(
-        self,
-        task: str,
-        seed: int,
-        actions: Float[np.ndarray, "t m"],
-        target: Float[np.ndarray, "3"] | None,
-        episode: Episode,
-    ) -> tuple[dict, UInt8[np.ndarray, "t h w 3"]]:
-        """Act from a scene's beginning; return how it ended and what was to be seen."""
+        self, task: str, seed: int, actions: Float[np.ndarray, "t m"], episode: Episode, filmed: bool
+    ) -> tuple[dict, UInt8[np.ndarray, "t h w 3"] | None]:
+        """Act from a scene's beginning; return how it stood in the last frame, and the frames if asked for."""
         self.camera.reset(task, seed)
         frames = []
-        for action in actions:
-            frames.append(cv2.resize(self.camera.render()[0], self.dataset.size[::-1], interpolation=cv2.INTER_AREA))
+        for index, action in enumerate(actions):
+            if filmed:
+                frames.append(
+                    cv2.resize(self.camera.render()[0], self.dataset.size[::-1], interpolation=cv2.INTER_AREA)
+                )
+            if index == len(actions) - 1:
+                # The goal mask is of the last frame, which the last action follows.
+                place, mask = self.camera.object_position, self.camera.object_mask()
             self.camera.act(action, self.stride)
-        place, mask = self.camera.object_position, self.camera.object_mask()
         seen = resize_labels(mask.astype(np.uint8), self.dataset.size) > 0
-        ended = {
-            "success": float(self.camera.success),
-            "distance": float(np.linalg.norm(place - (place if target is None else target))),
-            "goal_iou": iou(seen, episode.goal_mask),
-            "place": place,
-        }
-        return ended, np.stack(frames)
+        figures = {"success": float(self.camera.success), "goal_iou": iou(seen, episode.goal_mask), "place": place}
+        return figures, np.stack(frames) if filmed else None
 
 
 def _estimate(robot: RobotColumns) -> dict:

@@ -68,6 +68,7 @@ def label_dataset(labeller: Labeller, data: Path, out: Path, drop: bool = False,
     written = 0
     part = out.with_name(f".{out.name}.labelled")
     with DatasetWriter(out, labeller.settings) as writer:
+        shutil.rmtree(part, ignore_errors=True)  # of a killed run
         missing = [one for one in dataset.episodes if known[one.index].id not in writer.written]
         there = len(dataset.episodes) - len(missing)
         groups = [list(group) for same in _alike(missing, known) for group in batched(same, _AT_ONCE)]
@@ -138,7 +139,6 @@ def _add(
     # LeRobot takes seconds to import; whoever labels nothing new does not wait for it.
     from mask2iv_ros.export import shard
 
-    shutil.rmtree(part, ignore_errors=True)
     try:
         with shard.lerobot_contained(part.with_name(f"{part.name}.cache")):
             shard.write_shard(rollouts, part, labeller.settings, imagined=False, robots=robots)
