@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from mask2iv_ros.actions.settings import LabellerExperiment
 from mask2iv_ros.errors import Refused
 from mask2iv_ros.training.autoencoder import AutoencoderExperiment
 from mask2iv_ros.training.contact import RegionWeights
@@ -18,6 +19,7 @@ def test_the_experiments_of_the_package_are_there():
     stages = {f"{kind}_stage{number}" for kind in ("paper", "lora", "default") for number in (1, 2)}
     assert {path.stem for path in FILES} == stages | {
         "ablation_stage2",
+        "default_actions",
         "default_autoencoder",
         "default_segmenter",
         "text_stage1",
@@ -26,7 +28,11 @@ def test_the_experiments_of_the_package_are_there():
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_every_experiment_is_valid(path: Path):
-    other = {"default_autoencoder": AutoencoderExperiment, "default_segmenter": SegmenterExperiment}
+    other = {
+        "default_actions": LabellerExperiment,
+        "default_autoencoder": AutoencoderExperiment,
+        "default_segmenter": SegmenterExperiment,
+    }
     if kind := other.get(path.stem):
         read_settings(kind, path)
     else:
