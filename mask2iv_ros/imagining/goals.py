@@ -23,6 +23,7 @@ _JITTER = 0.02  # in widths of the picture: how far from a place that was shown
 _NEAREST = 10  # percentile of the shown moves' lengths; a goal is no nearer
 _SAME = 0.5  # IoU of goal and start from which they are nearly one
 _MARGIN = 0.015  # in widths of the picture, from its border
+_BEYOND = 0.1  # in widths of the picture: a goal is no farther from a shown place unless it is between some
 
 
 class NoGoal(Exception):
@@ -71,7 +72,10 @@ class GoalSampler:
             index = order[number % len(order)] if not attempt else rng.choice(order)
             move = self._move(kind, index, rng, shown, centroid(start))
             if move is None:
-                reason = "no place is far enough from the object and no farther than it was seen to go"
+                reason = "the place is nearer to the object, or farther from it, than it was seen to go"
+                continue
+            if not self._is_known(centroid(start) + move, shown):
+                reason = "the object was never near that place"
                 continue
             try:
                 goal = self._moved(move, shown, start)
@@ -106,15 +110,27 @@ class GoalSampler:
             turn, stretch = rng.uniform(-_TURN, _TURN), rng.uniform(1 - _STRETCH, 1 + _STRETCH)
             cos, sin = np.cos(turn), np.sin(turn)
             return stretch * np.array([[cos, -sin], [sin, cos]]) @ pool[index]
-        jitter = rng.normal(0, _JITTER * shown_width(shown), 2)
+        jitter = rng.normal(0, _JITTER * width_of(shown), 2)
         there = pool[index] + jitter
         if rng.random() < 0.5:
             there = _within(pool, rng, there)
-        lengths = np.hypot(*self.ground.moves(shown.act).T)
-        far = np.hypot(*(there - here))
-        if len(lengths) and not np.percentile(lengths, _NEAREST) <= far <= lengths.max():
+        least, most = self._distances(shown)
+        if not least <= np.hypot(*(there - here)) <= most:
             return None
         return there - here
+
+    def _distances(self, shown: Shown) -> tuple[float, float]:
+        """Return how far an object went at least and at most in the episodes of an act, in pixels."""
+        lengths = np.hypot(*self.ground.moves(shown.act).T)
+        return (float(np.percentile(lengths, _NEAREST)), float(lengths.max())) if len(lengths) else (0.0, np.inf)
+
+    def _is_known(self, there: Float[np.ndarray, "2"], shown: Shown) -> bool:
+        """Return whether a point is near a shown place, or between some: elsewhere may be no table."""
+        places = self.ground.places(shown.act)
+        if np.hypot(*(places - there).T).min() <= _BEYOND * width_of(shown):
+            return True
+        triangles = _hull(places)
+        return triangles is not None and bool(triangles.find_simplex(there) >= 0)
 
     def _moved(
         self, move: Float[np.ndarray, "2"], shown: Shown, start: Bool[np.ndarray, "h w"]
@@ -135,10 +151,13 @@ class GoalSampler:
     def _of_another(
         self, number: int, place: str, shown: Shown, start: Bool[np.ndarray, "h w"]
     ) -> Bool[np.ndarray, "h w"]:
-        found = []
+        found, here = [], centroid(start)
+        least, _ = self._distances(shown)
         others = [one for one in self.ground.of(shown.act) if one.episode != shown.episode and one.goal is not None]
         for index in rng_of(self.seed, place, EPISODES).permutation(len(others)):
             goal = others[index].goal
+            if np.hypot(*(centroid(goal) - here)) < least:
+                continue
             try:
                 self.require_plausible(goal, start)
             except NoGoal:
@@ -149,7 +168,7 @@ class GoalSampler:
         return found[number]
 
 
-def shown_width(shown: Shown) -> int:
+def width_of(shown: Shown) -> int:
     """Return the width of an episode's pictures."""
     return next(mask.shape[1] for mask in (shown.start, shown.goal) if mask is not None)
 
@@ -163,12 +182,19 @@ def _within(
     places: Float[np.ndarray, "n 2"], rng: np.random.Generator, otherwise: Float[np.ndarray, "2"]
 ) -> Float[np.ndarray, "2"]:
     """Return a point drawn evenly from the convex hull of places; `otherwise` if they have none."""
-    try:
-        triangles = Delaunay(places)
-    except (QhullError, ValueError):
+    triangles = _hull(places)
+    if triangles is None:
         return otherwise
     corners = places[triangles.simplices]
     (ax, ay), (bx, by) = ((corners[:, side] - corners[:, 0]).T for side in (1, 2))
     areas = np.abs(ax * by - ay * bx)
     chosen = corners[rng.choice(len(corners), p=areas / areas.sum())]
     return rng.dirichlet(np.ones(3)) @ chosen
+
+
+def _hull(places: Float[np.ndarray, "n 2"]) -> Delaunay | None:
+    """Return what is between places; None where they are too few, or on a line."""
+    try:
+        return Delaunay(places)
+    except (QhullError, ValueError):
+        return None

@@ -86,12 +86,19 @@ class Ground:
 
     def moves(self, act: str) -> Float[np.ndarray, "n 2"]:
         """Return how the object moved in the episodes of an act: (x, y) from first frame to goal, in pixels."""
-        found = [one.places for one in self.of(act)]
-        return np.array([goal - start for start, goal in (pair for pair in found if len(pair) == 2)]).reshape(-1, 2)
+        return np.array([pair[1] - pair[0] for pair in self._places[act] if len(pair) == 2]).reshape(-1, 2)
 
     def places(self, act: str) -> Float[np.ndarray, "n 2"]:
         """Return where the object was and was meant to go in the episodes of an act: centroids (x, y)."""
-        return np.array([place for one in self.of(act) for place in one.places]).reshape(-1, 2)
+        return np.array([place for places in self._places[act] for place in places]).reshape(-1, 2)
+
+    @cached_property
+    def _places(self) -> dict[str, list[list[Float[np.ndarray, "2"]]]]:
+        """Places of every episode, by act; found once, as every draw asks for them."""
+        found: dict[str, list[list[Float[np.ndarray, "2"]]]] = {}
+        for one in self.shown:
+            found.setdefault(one.act, []).append(one.places)
+        return found
 
     @cached_property
     def growth(self) -> float:

@@ -28,7 +28,7 @@ from mask2iv_ros.scene import Goal, Rollout, Scene, Trajectory
 
 _SHOWN = 12
 _COLUMNS = 3  # of a sheet
-_TILE = 224  # pixels: width of a picture on it
+_TILE = 256  # pixels: width of a picture on it
 _LISTED = 2000  # of those left out, that are named
 
 
