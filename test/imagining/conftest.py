@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from mask2iv_ros.data.clips import write_clips
 from mask2iv_ros.data.tiny import tiny_clip
@@ -11,6 +12,7 @@ from mask2iv_ros.export import ExportSettings, RobotColumns
 from mask2iv_ros.generator.tiny import write_tiny_checkpoint
 
 os.environ["HF_HUB_OFFLINE"] = "1"
+torch.set_num_threads(1)
 ROBOT = ExportSettings(state=("x", "y"), action=("dx", "dy"))
 
 

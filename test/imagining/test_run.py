@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -96,9 +97,9 @@ def test_workers_make_the_same(made: Path, wanted: ImaginingSettings, tmp_path: 
 def test_a_killed_run_goes_on_to_the_same_dataset(made: Path, wanted: ImaginingSettings, tmp_path: Path):
     here = replace(wanted, out=tmp_path / "out", episodes="0-2")
     told = [here.source, here.out, here.checkpoint, str(JOB)]
-    done = subprocess.run(
-        [sys.executable, Path(__file__).with_name("killed.py"), *told], capture_output=True, text=True
-    )
+    environment = os.environ | {"PYTHONPATH": str(Path(run.__file__).parents[2])}
+    command = [sys.executable, Path(__file__).with_name("killed.py"), *told]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
     assert 0 < len(read_provenance(here.dataset)) < 12
     summary = imagine_dataset(here)
