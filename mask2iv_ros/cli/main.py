@@ -19,6 +19,7 @@ VERBS = {
     "data": "make training clips",
     "convert": "make a checkpoint of a DynamiCrafter checkpoint",
     "train": "train a checkpoint from clips",
+    "actions": "learn a robot's actions from demonstrations, and estimate those of rollouts",
     "evaluate": "measure a checkpoint on held-out clips against baselines",
     "weights": "get the networks that evaluate needs for LPIPS and FVD",
     "ablate": "train and measure the paper's ablation table at small scale",

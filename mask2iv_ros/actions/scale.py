@@ -1,0 +1,92 @@
+"""Units of a dataset and how a network's answers become estimates in them.
+
+A network's estimates are a little too small: what it cannot tell it takes for the mean. On episodes that it did not
+learn from, estimates are stretched until they vary as the truth does, and deviations until they hold the truth as
+often as they say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Self
+
+import numpy as np
+from jaxtyping import Float, Float32
+from scipy.stats import norm
+
+from mask2iv_ros.actions.demonstrations import constant_columns
+
+_STRETCH = (0.8, 1.25)  # a few episodes do not tell more
+_SHARE = 0.8  # of the truths that lie within the deviations calibrated for it
+_LEAST_FACTOR = 0.05
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Units of the columns of actions or states.
+
+    Attributes:
+        mean: of the demonstrations.
+        spread: their standard deviation; 0 in a constant column, whose value the mean is.
+        stretch: factor of an estimate's distance from the mean.
+        widening: factor of a deviation.
+    """
+
+    mean: tuple[float, ...]
+    spread: tuple[float, ...]
+    stretch: tuple[float, ...]
+    widening: tuple[float, ...]
+
+    @classmethod
+    def of(cls, values: Sequence[Float32[np.ndarray, "t m"]]) -> Self:
+        """Return the scale of all episodes' values, uncalibrated."""
+        everything = np.concatenate(values).astype(np.float64)
+        spread = everything.std(0)
+        spread[constant_columns(everything)] = 0
+        ones = (1.0,) * everything.shape[1]
+        return cls(tuple(everything.mean(0).tolist()), tuple(spread.tolist()), ones, ones)
+
+    @property
+    def constant(self) -> list[int]:
+        """The columns that hold one value."""
+        return [column for column, spread in enumerate(self.spread) if not spread]
+
+    def normalise(self, values: Float32[np.ndarray, "t m"]) -> Float32[np.ndarray, "t m"]:
+        """Return values in deviations from the mean; constant ones are 0."""
+        spread = np.array(self.spread)
+        return ((values - self.mean) / np.where(spread, spread, 1) * (spread > 0)).astype(np.float32)
+
+    def normalise_deviation(self, deviation: Float32[np.ndarray, "t m"]) -> Float32[np.ndarray, "t m"]:
+        """Return deviations in those of the demonstrations; 0 in constant columns."""
+        spread = np.array(self.spread)
+        return (deviation / np.where(spread, spread, 1) * (spread > 0)).astype(np.float32)
+
+    def estimate(
+        self, mean: Float[np.ndarray, "t m"], deviation: Float[np.ndarray, "t m"]
+    ) -> tuple[Float32[np.ndarray, "t m"], Float32[np.ndarray, "t m"]]:
+        """Return a network's normalised answers and their deviations in the dataset's units."""
+        spread, stretch = np.array(self.spread), np.array(self.stretch)
+        values = self.mean + spread * stretch * mean
+        return values.astype(np.float32), (spread * stretch * self.widening * deviation).astype(np.float32)
+
+    def calibrated(
+        self,
+        mean: Float[np.ndarray, "t m"],
+        deviation: Float[np.ndarray, "t m"],
+        truth: Float32[np.ndarray, "t m"],
+    ) -> Self:
+        """Return the scale with stretch and widening set by a network's answers to what it did not learn from.
+
+        Args:
+            mean: normalised.
+            deviation: normalised.
+            truth: in the dataset's units.
+        """
+        wanted = self.normalise(truth)
+        varies = mean.std(0)
+        stretch = np.clip(np.where(varies, wanted.std(0) / np.where(varies, varies, 1), 1), *_STRETCH)
+        stretch[wanted.std(0) == 0] = 1
+        error = np.abs(wanted - stretch * mean) / (stretch * deviation)
+        widening = np.maximum(np.quantile(error, _SHARE, axis=0) / norm.ppf((1 + _SHARE) / 2), _LEAST_FACTOR)
+        return replace(self, stretch=tuple(stretch.tolist()), widening=tuple(widening.tolist()))
