@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--without-actions", action="store_true", help="leave out state and action; the result cannot be merged"
     )
     parser.add_argument(
-        "--goals", nargs="+", default=["moves"], metavar="KIND", help="moves, places, episodes, list:FILE (moves)"
+        "--goals", nargs="+", default=["places"], metavar="KIND", help="places, moves, episodes, list:FILE (places)"
     )
     parser.add_argument("--rollouts", type=int, default=4, help="for each first frame (%(default)s)")
     parser.add_argument("--best-of", type=int, default=1, help="each rollout is the best of so many (%(default)s)")
@@ -47,4 +47,6 @@ def run(arguments: argparse.Namespace) -> int:
     print("\n".join(summary.lines()))
     print(f"report:  {write_report(summary, settings)}")
     print(f"dataset: {settings.dataset if summary.kept else 'none, as nothing was kept'}")
+    if settings.without_actions:
+        print(f"it has neither state nor action: it cannot be merged with {settings.source}")
     return 0

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mask2iv_ros.errors import Refused
-from mask2iv_ros.imagining.goals import KINDS, MOVES
+from mask2iv_ros.imagining.goals import KINDS, PLACES
 from mask2iv_ros.scene import GOOD
 from mask2iv_ros.scoring.verdict import MAX_BEST_OF
 
@@ -44,7 +44,7 @@ class ImaginingSettings:
     out: Path
     labeller: Path | None = None
     without_actions: bool = False
-    goals: tuple[str, ...] = (MOVES,)
+    goals: tuple[str, ...] = (PLACES,)
     rollouts: int = 4
     best_of: int = 1
     keep: Literal["all", "good"] = GOOD

@@ -64,10 +64,12 @@ class Source:
         """Return how rollouts are written.
 
         Raises:
-            Refused: the source has actions and there is no labeller, or the checkpoint makes rollouts of another size
-                or rate, or takes no goal masks.
+            Refused: the source has actions and there is no labeller, or the other way round, or the checkpoint makes
+                rollouts of another size or rate, or takes no goal masks.
         """
         root, columns = self.dataset.root, self.dataset.settings
+        if settings.labeller is not None and not columns.action:
+            raise Refused(f"{root} has no action and there is a labeller; expected none, or the two would not merge")
         if columns.columns and settings.labeller is None and not settings.without_actions:
             raise Refused(
                 f"{root} has {' and '.join(columns.columns)} and there is no labeller; expected --labeller, or "

@@ -142,7 +142,7 @@ def load_labeller(settings: ImaginingSettings, source: Source) -> Labeller | Non
     """Return what estimates actions, None where nothing is asked to.
 
     Raises:
-        Refused: it cannot be loaded, or is for another robot or camera than the source's.
+        Refused: it cannot be loaded, is for another robot or camera than the source's, or does not estimate its states.
     """
     if settings.labeller is None:
         return None
@@ -150,6 +150,8 @@ def load_labeller(settings: ImaginingSettings, source: Source) -> Labeller | Non
 
     labeller, dataset = Labeller.load(settings.labeller, settings.device), source.dataset
     labeller.require_same(dataset.settings, dataset.fps, dataset.size, dataset.root)
+    if dataset.settings.state:
+        labeller.require_state(False, f"what is imagined from {dataset.root}")
     return labeller
 
 

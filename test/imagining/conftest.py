@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from mask2iv_ros.actions.settings import LabellerExperiment, NetworkSettings
+from mask2iv_ros.actions.train import train_labeller
 from mask2iv_ros.data.clips import write_clips
 from mask2iv_ros.data.tiny import tiny_clip
 from mask2iv_ros.export import ExportSettings, RobotColumns
@@ -31,9 +33,18 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def robot_source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three drawn clips with states and actions."""
+    """Six drawn clips with states and actions."""
     root = tmp_path_factory.mktemp("robot") / "slide"
-    clips = [replace(tiny_clip(seed), fps=8.0) for seed in range(3)]
-    values = np.random.default_rng(0).normal(size=(3, 2, 4, 2)).astype(np.float32)
+    clips = [replace(tiny_clip(seed), fps=8.0) for seed in range(6)]
+    values = np.random.default_rng(0).normal(size=(6, 2, 4, 2)).astype(np.float32)
     write_clips(root, clips, ROBOT, [RobotColumns(*pair) for pair in values])
     return root
+
+
+@pytest.fixture(scope="session")
+def labeller(robot_source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Trained on the six clips for two steps."""
+    network = NetworkSettings((32, 64), widths=(8, 8, 8), keypoints=4, layers=1, heads=1)
+    out = tmp_path_factory.mktemp("labeller") / "labeller"
+    train_labeller(LabellerExperiment(network, steps=2, batch=2, span=3), robot_source, out, state=True)
+    return out

@@ -10,7 +10,7 @@ import signal
 import sys
 from pathlib import Path
 
-from mask2iv_ros.export import exchange, read_provenance
+from mask2iv_ros.export import exchange, read_provenance, shard
 from mask2iv_ros.imagining import run, worker
 from mask2iv_ros.imagining.settings import ImaginingSettings
 
@@ -30,6 +30,7 @@ def main(source: str, out: str, checkpoint: str, rollouts_per_job: str) -> None:
     wanted = ImaginingSettings(
         Path(source), Path(out), goals=kinds, rollouts=4, keep="all", checkpoint=checkpoint, episodes="0-2"
     )
+    assert shard  # LeRobot is imported here once, and not in every fork
     seen: set[str] = set()
     for module, name, when in KILLS:
         if not (child := os.fork()):
