@@ -30,7 +30,7 @@ from mask2iv_ros.imagining.settings import ImaginingSettings
 from mask2iv_ros.imagining.source import Source, checkpoint_digest
 from mask2iv_ros.imagining.worker import DATASET, OUTCOMES, SAMPLES, Worker, load_labeller
 
-ROLLOUTS_PER_JOB = 8
+ROLLOUTS_PER_JOB = 4
 SAMPLED = 12  # of those left out, that are kept to look at
 
 

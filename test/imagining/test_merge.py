@@ -1,22 +1,21 @@
-"""What is imagined with a labeller joins what it was imagined from, by LeRobot's own commands."""
+"""What is imagined with a labeller joins what it was imagined from, by LeRobot's own means."""
 
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from lerobot.datasets import LeRobotDataset
+from lerobot.datasets.dataset_tools import merge_datasets
 
 from mask2iv_ros.actions.labeller import Labeller
 from mask2iv_ros.data.labelled import LabelledDataset
 from mask2iv_ros.errors import Refused
 from mask2iv_ros.export import read_provenance
+from mask2iv_ros.export.shard import lerobot_contained
 from mask2iv_ros.imagining.run import imagine_dataset
 from mask2iv_ros.imagining.settings import ImaginingSettings
 
@@ -51,18 +50,14 @@ def test_lerobot_merges_it_with_its_source(made: Path, wanted: ImaginingSettings
     about = [json.loads((root / "meta/info.json").read_text()) for root in (wanted.source, made / "train")]
     assert about[0]["features"] == about[1]["features"]
     assert about[0]["fps"] == about[1]["fps"]
-    merge = [
-        Path(sys.executable).with_name("lerobot-edit-dataset"),
-        "--operation.type=merge",
-        "--operation.repo_ids=['mask2iv/real', 'mask2iv/imagined']",
-        f"--operation.roots=['{wanted.source}', '{made / 'train'}']",
-        "--new_repo_id=mask2iv/merged",
-        f"--new_root={tmp_path / 'merged'}",
-    ]
-    environment = os.environ | {"HF_DATASETS_CACHE": str(tmp_path / "cache")}
-    done = subprocess.run(merge, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
-    merged = LeRobotDataset("mask2iv/merged", root=tmp_path / "merged", video_backend="pyav")
+    with lerobot_contained(tmp_path / "cache"):
+        both = [
+            LeRobotDataset(f"mask2iv/{number}", root=root, video_backend="pyav")
+            for number, root in enumerate((wanted.source, made / "train"))
+        ]
+        # What lerobot-edit-dataset calls; the command itself takes ten seconds to start.
+        merge_datasets(both, output_repo_id="mask2iv/merged", output_dir=tmp_path / "merged")
+        merged = LeRobotDataset("mask2iv/merged", root=tmp_path / "merged", video_backend="pyav")
     assert merged.num_episodes == 10
     assert [bool(merged[row]["imagined"]) for row in (0, 23, 24, 39)] == [False, False, True, True]
     assert merged[39]["action"].shape == (2,)
