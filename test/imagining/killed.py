@@ -28,7 +28,7 @@ def main(source: str, out: str, checkpoint: str, rollouts_per_job: str) -> None:
     run.ROLLOUTS_PER_JOB = int(rollouts_per_job)
     kinds = ("moves", "places", "episodes")
     wanted = ImaginingSettings(
-        Path(source), Path(out), goals=kinds, rollouts=4, keep="all", checkpoint=checkpoint, episodes="0-2"
+        Path(source), Path(out), goals=kinds, rollouts=3, keep="all", checkpoint=checkpoint, episodes="0-1"
     )
     assert shard  # LeRobot is imported here once, and not in every fork
     seen: set[str] = set()

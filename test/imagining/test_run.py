@@ -28,23 +28,23 @@ from mask2iv_ros.imagining.source import Source
 from mask2iv_ros.imagining.wording import text_for
 from mask2iv_ros.masks import Role
 
-JOB = 6  # rollouts; no multiple of what a frame has, so that one is cut in the middle
+JOB = 4  # rollouts; no multiple of what a frame has, so that one is cut in the middle
 
 
 @pytest.fixture(scope="module")
 def wanted(source: Path, checkpoint: Path) -> ImaginingSettings:
     return ImaginingSettings(
-        source, Path(), goals=("moves", "places", "episodes"), rollouts=4, keep="all", checkpoint=str(checkpoint)
+        source, Path(), goals=("moves", "places", "episodes"), rollouts=3, keep="all", checkpoint=str(checkpoint)
     )
 
 
 @pytest.fixture(scope="module")
 def made(wanted: ImaginingSettings, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three episodes' rollouts, made without a break."""
+    """Two episodes' rollouts, made without a break."""
     out = tmp_path_factory.mktemp("made") / "out"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(run, "ROLLOUTS_PER_JOB", JOB)
-        imagine_dataset(replace(wanted, out=out, episodes="0-2"))
+        imagine_dataset(replace(wanted, out=out, episodes="0-1"))
     return out
 
 
@@ -58,31 +58,31 @@ def contents(out: Path) -> list[tuple]:
 def test_rollouts_are_named_after_what_they_are_made_of(made: Path, source: Path, wanted: ImaginingSettings):
     dataset, known = LabelledDataset.open(source), Source.open(source)
     found = read_provenance(made / "train")
-    kinds = ("moves0", "places0", "episodes0", "moves1")
-    assert [one.id for one in found] == [f"slide-{seed}.0.{kind}" for seed in range(3) for kind in kinds]
+    kinds = ("moves0", "places0", "episodes0")
+    assert [one.id for one in found] == [f"slide-{seed}.0.{kind}" for seed in range(2) for kind in kinds]
     assert {task_of(one.id) for one in found} == {"slide"}
-    assert len({one.seed for one in found}) == 12
+    assert len({one.seed for one in found}) == 6
     imagined = LabelledDataset.open(made / "train")
     for one in found:
         assert one.imagined
-        scene, _ = known.scene(one.episode // 4, 0)
+        scene, _ = known.scene(one.episode // 3, 0)
         video, labels, goal = imagined.read(one.episode)
         np.testing.assert_array_equal(labels[0], scene.labels)
         start = scene.mask(Role.OBJECT)
-        assert one.task == text_for(dataset.episodes[one.episode // 4].task, start, goal)
+        assert one.task == text_for(dataset.episodes[one.episode // 3].task, start, goal)
         assert np.hypot(*(centroid(goal) - centroid(start))) > 3
         assert len(video) == 4
 
 
 def test_more_rollouts_and_episodes_go_on(made: Path, wanted: ImaginingSettings, tmp_path: Path, source: Path):
     out = Path(shutil.copytree(made, tmp_path / "out"))
-    before = contents(out)[:12]
-    fewer = imagine_dataset(replace(wanted, out=out, episodes="0-2", rollouts=2))
-    assert len(fewer.kept) == 12, "nothing is taken away"
-    summary = imagine_dataset(replace(wanted, out=out, episodes="0-3", rollouts=5, batch=3))
-    assert len(summary.outcomes) == 20
-    assert contents(out)[:12] == before
-    ids = [unit.id for unit in plan(Source.open(source), replace(wanted, episodes="0-3", rollouts=5))]
+    before = contents(out)[:6]
+    fewer = imagine_dataset(replace(wanted, out=out, episodes="0-1", rollouts=2))
+    assert len(fewer.kept) == 6, "nothing is taken away"
+    summary = imagine_dataset(replace(wanted, out=out, episodes="0-2", rollouts=4, batch=3))
+    assert len(summary.outcomes) == 12
+    assert contents(out)[:6] == before
+    ids = [unit.id for unit in plan(Source.open(source), replace(wanted, episodes="0-2", rollouts=4))]
     assert [one.id for one in summary.outcomes] == ids
     assert {one.id for one in read_provenance(out / "train")} == set(ids)
     assert "moves1" in summary.outcomes[3].id
@@ -91,13 +91,13 @@ def test_more_rollouts_and_episodes_go_on(made: Path, wanted: ImaginingSettings,
 def test_a_killed_run_goes_on_in_workers_to_the_same_dataset(
     made: Path, wanted: ImaginingSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    here = replace(wanted, out=tmp_path / "out", episodes="0-2")
+    here = replace(wanted, out=tmp_path / "out", episodes="0-1")
     told = [here.source, here.out, here.checkpoint, str(JOB)]
     environment = os.environ | {"PYTHONPATH": str(Path(run.__file__).parents[2])}
     command = [sys.executable, Path(__file__).with_name("killed.py"), *told]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
-    assert 0 < len(read_provenance(here.dataset)) < 12
+    assert 0 < len(read_provenance(here.dataset)) < 6
     monkeypatch.setattr(run, "ROLLOUTS_PER_JOB", JOB)
     summary = imagine_dataset(here, workers=2)
     assert contents(here.out) == contents(made)
@@ -153,7 +153,7 @@ def test_frames_in_the_middle_and_a_list(wanted: ImaginingSettings, tmp_path: Pa
 def test_other_settings_are_refused_where_a_run_began(made: Path, wanted: ImaginingSettings, change: dict, said: str):
     before = contents(made)
     with pytest.raises(Refused) as refusal:
-        imagine_dataset(replace(wanted, out=made, episodes="0-2", **change))
+        imagine_dataset(replace(wanted, out=made, episodes="0-1", **change))
     assert said in str(refusal.value)
     assert contents(made) == before
 
@@ -170,7 +170,7 @@ def test_what_does_not_fit_the_source_is_refused(
     (tmp_path / "none.jsonl").write_text('{"episode": 77, "dx": 1}')
     for change, said in (
         ({"source": robot_source}, "has observation.state and action and there is no labeller"),
-        ({"source": made / "train"}, "all 12 episodes of .* are imagined"),
+        ({"source": made / "train"}, "all 6 episodes of .* are imagined"),
         ({"source": tmp_path}, "expected a LeRobot v3 dataset"),
         ({"checkpoint": str(larger)}, "imagines 64 x 48 pixels and .* has 48 x 32"),
         ({"checkpoint": str(slower)}, "imagines 5 frames per second and .* has 8"),
@@ -194,7 +194,7 @@ def test_folders_of_others_and_damaged_notes_are_refused(made: Path, wanted: Ima
     out = Path(shutil.copytree(made, tmp_path / "out"))
     shutil.rmtree(out / "train")
     with pytest.raises(Refused, match=r"lacks slide-0\.0\.moves0, which was kept"):
-        imagine_dataset(replace(wanted, out=out, episodes="0-2"))
+        imagine_dataset(replace(wanted, out=out, episodes="0-1"))
     (out / ".imagine/settings.json").write_text("{")
     with pytest.raises(Refused, match=r"settings\.json cannot be read"):
-        imagine_dataset(replace(wanted, out=out, episodes="0-2"))
+        imagine_dataset(replace(wanted, out=out, episodes="0-1"))
