@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from types import ModuleType
 
 from mask2iv_ros import __version__
 from mask2iv_ros.errors import Refused
@@ -14,6 +15,7 @@ VERBS = {
     "demo": "the whole graph with the stand-in camera: watch a robot imagine",
     "up": "start the nodes for a camera, without ros2 launch",
     "imagine": "image + label image + goal mask to rollouts, without ROS",
+    "imagine-dataset": "imagine many rollouts from a dataset's first frames",
     "data": "make training clips",
     "convert": "make a checkpoint of a DynamiCrafter checkpoint",
     "train": "train a checkpoint from clips",
@@ -36,15 +38,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         verb = verbs.add_parser(name, help=summary, description=summary)
         # Only the chosen verb is imported: torch and rclpy cost seconds.
         if argv[:1] == [name]:
-            import_module(f"mask2iv_ros.cli.{name}").add_arguments(verb)
+            _module(name).add_arguments(verb)
     arguments = parser.parse_args(argv)
     try:
-        return import_module(f"mask2iv_ros.cli.{arguments.verb}").run(arguments)
+        return _module(arguments.verb).run(arguments)
     except Refused as refusal:
         print(f"mask2iv {arguments.verb}: {refusal}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130
+
+
+def _module(verb: str) -> ModuleType:
+    return import_module(f"mask2iv_ros.cli.{verb.replace('-', '_')}")
 
 
 if __name__ == "__main__":
