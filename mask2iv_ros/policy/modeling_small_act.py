@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import torch
-import torch.nn.functional as F  # noqa: N812
+import torch.nn.functional as F
 from jaxtyping import Float
 from lerobot.policies.act.modeling_act import ACT, ACTPolicy
 from lerobot.utils.constants import OBS_IMAGES
@@ -61,7 +62,7 @@ class Backbone(nn.Module):
     def __init__(self, inputs: int, channels: tuple[int, ...]):
         super().__init__()
         stem = [nn.Conv2d(inputs, channels[0], 5, stride=2, padding=2), _norm(channels[0]), nn.ReLU()]
-        stages = [_Stage(a, b) for a, b in zip(channels[:-1], channels[1:], strict=True)]
+        stages = [_Stage(a, b) for a, b in pairwise(channels)]
         self.layers = nn.Sequential(*stem, *stages)
 
     def forward(self, images: Float[Tensor, "b c h w"]) -> dict[str, Float[Tensor, "b c2 h2 w2"]]:

@@ -41,7 +41,8 @@ def _remembering(self: DatasetReader, idx: int) -> dict[str, Any]:
         if len(kept) < _most:
             kept[idx] = dict(item)
     if transforms is not None:
-        for key in self._meta.camera_keys:
+        # Videos are pictures; label maps and goal masks are images that mean what they are.
+        for key in self._meta.video_keys:
             item[key] = transforms(item[key])
     return item
 

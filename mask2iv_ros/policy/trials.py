@@ -18,7 +18,7 @@ from mask2iv_ros.data.metaworld import FINER
 from mask2iv_ros.data.splits import TRIALS
 from mask2iv_ros.errors import Refused
 from mask2iv_ros.export.schema import frame_from_goal
-from mask2iv_ros.masks import Role, iou, outline, resize_labels
+from mask2iv_ros.masks import Role, iou, resize_labels
 
 APART = 50_000  # scenes from one that the expert fails to the one in its place: never another trial's
 _DEMONSTRATED = 16  # frames of a demonstration, whose last shows the goal
