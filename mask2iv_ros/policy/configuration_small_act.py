@@ -55,6 +55,7 @@ class SmallActConfig(ACTConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        ExportSettings(self.camera)
         if not self.channels or any(width < 8 or width % 8 for width in self.channels):
             raise Refused(f"channels is {self.channels}; expected multiples of 8")
         if self.shift < 0:

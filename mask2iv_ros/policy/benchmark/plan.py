@@ -143,14 +143,14 @@ class Plan:
         """Return where the dataset of an arm is, whoever made it."""
         for one in self.extra:
             if one.name == arm and one.alone:
-                return Path(one.pattern.format(task=task))
+                return Path(one.pattern.replace("{task}", task))
         own = arm if arm in ("imagined", "ceiling") or arm not in ARMS else REAL
         return self.out / "data" / task / own
 
     def source(self, task: str, arm: str) -> Path:
         """Return the dataset that is merged with the demonstrations."""
         pattern = {one.name: one.pattern for one in self.extra}.get(arm, self.imagined)
-        return Path(pattern.format(task=task))
+        return Path(pattern.replace("{task}", task))
 
     def work(self, run: Run) -> Path:
         """Return the folder of a run's checkpoints and logs."""
