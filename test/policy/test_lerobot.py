@@ -28,14 +28,12 @@ def as_before() -> Iterator[None]:
 
 def test_a_policy_is_trained_and_tried(shown: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     out, records = tmp_path / "train", tmp_path / "episodes.jsonl"
-    small = ["--policy.dim_model=16", "--policy.dim_feedforward=16", "--policy.channels=[8,8,8]"]
-    monkeypatch.setattr(
-        sys,
-        "argv",
-        ["lerobot-train", f"--policy.{PLUGIN}", "--policy.type=small_act", "--policy.push_to_hub=false", *small]
-        + ["--policy.device=cpu", "--dataset.repo_id=x", f"--dataset.root={shown}", f"--output_dir={out}"]
-        + ["--steps=2", "--batch_size=2", "--num_workers=0"],
-    )  # fmt: skip
+    training = f"""
+        --policy.{PLUGIN} --policy.type=small_act --policy.push_to_hub=false --policy.device=cpu
+        --policy.dim_model=16 --policy.dim_feedforward=16 --policy.channels=[8,8,8]
+        --dataset.repo_id=x --dataset.root={shown} --output_dir={out} --steps=2 --batch_size=2 --num_workers=0
+    """
+    monkeypatch.setattr(sys, "argv", ["lerobot-train", *training.split()])
     lerobot_train.main()
     saved = out / "checkpoints/last/pretrained_model"
     assert json.loads((saved / "config.json").read_text())["input_features"].keys() == {
@@ -43,13 +41,12 @@ def test_a_policy_is_trained_and_tried(shown: Path, tmp_path: Path, monkeypatch:
         "observation.goal_mask.front",
         "observation.state",
     }
-    monkeypatch.setattr(
-        sys,
-        "argv",
-        ["lerobot-eval", f"--policy.path={saved}", f"--env.{PLUGIN}", "--env.type=mask2iv_metaworld"]
-        + ["--env.task=coffee-push", "--env.height=48", "--env.width=64", "--env.episode_length=6", "--seed=5"]
-        + [f"--env.records={records}", "--eval.n_episodes=2", "--eval.batch_size=1", f"--output_dir={tmp_path}"],
-    )  # fmt: skip
+    trying = f"""
+        --policy.path={saved} --env.{PLUGIN} --env.type=mask2iv_metaworld --env.task=coffee-push
+        --env.height=48 --env.width=64 --env.episode_length=6 --env.records={records}
+        --eval.n_episodes=2 --eval.batch_size=1 --seed=5 --output_dir={tmp_path}
+    """
+    monkeypatch.setattr(sys, "argv", ["lerobot-eval", *trying.split()])
     lerobot_eval.main()
     told = json.loads((tmp_path / "eval_info.json").read_text())
     rows = [json.loads(line) for line in records.read_text().splitlines()]

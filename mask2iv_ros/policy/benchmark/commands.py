@@ -12,7 +12,7 @@ from mask2iv_ros.policy.benchmark.plan import Plan, Run
 
 PLUGIN = "mask2iv_ros.policy"
 _LOGGED = 20  # steps between two lines of the log
-_SAVED = 500  # steps between two checkpoints; a multiple of the former, so that a log that goes on keeps its rhythm
+_SAVED = 200  # steps between two checkpoints; a multiple of the former, so that a log that goes on keeps its rhythm
 _LOSS = re.compile(r"\bstep:\S+ .*?\bloss:([0-9.]+|nan|inf)")
 # The affine transform among LeRobot's own moves the picture, and not the goal mask that belongs to it.
 _TRANSFORMS = {

@@ -36,6 +36,7 @@ from mask2iv_ros.policy.benchmark.results import Result, read_results
 
 _FILMS = 2  # of successes and of failures, per arm and task
 _IMAGINED = 4  # films of imagined episodes per task
+_RECORDED = ("success", "distance_m", "goal_iou")
 _GENERATOR = (
     "What the generator has seen: 160 clips of each of its training tasks from Meta-World, from other views, in other "
     "colours and under other light, and none of the scenes of this benchmark. It has thus seen the same arm, the same "
@@ -51,14 +52,17 @@ _MEASURE = (
 
 def in_words(plan: Plan, results: Sequence[Result]) -> str:
     """Return the table of success and of differences to `real`, for a terminal or a README."""
-    lines = ["| task | arm | episodes | success, % | less `real` | final distance, cm | goal IoU |", "|---" * 7 + "|"]
+    lines = [
+        "| task | arm | episodes | success, % | less `real` | placed, % | final distance, cm | goal IoU |",
+        "|---" * 8 + "|",
+    ]
     for title, tasks in _groups(plan):
         for arm in _arms(plan):
             cells = [_told(summary(results, arm, tasks, name), name) for name in FIGURES]
             apart = None if arm == REAL else difference(results, arm, tasks, "success")
             less = "" if apart is None else _told(apart.mean, "success") + (" *" if apart.decided else "")
             episodes = _episodes(results, arm, tasks)
-            lines.append(f"| {title} | {arm} | {episodes} | {cells[0]} | {less} | {cells[1]} | {cells[2]} |")
+            lines.append(f"| {title} | {arm} | {episodes} | {cells[0]} | {less} | {' | '.join(cells[1:])} |")
     return "\n".join([*lines, "", "\\* the 95 % interval leaves zero out"])
 
 
@@ -211,10 +215,10 @@ def _every_run(results: Sequence[Result]) -> Markup:
 def _write_csv(path: Path, results: Sequence[Result]) -> None:
     with path.open("w", newline="") as file:
         rows = csv.writer(file)
-        rows.writerow(["task", "arm", "training_seed", "scene", *FIGURES])
+        rows.writerow(["task", "arm", "training_seed", "scene", *_RECORDED])
         for one in results:
             for episode in one.evaluation["episodes"]:
-                figures = [float(episode[name]) for name in FIGURES]
+                figures = [float(episode[name]) for name in _RECORDED]
                 rows.writerow([one.run.task, one.run.arm, one.run.seed, episode["scene"], *figures])
 
 

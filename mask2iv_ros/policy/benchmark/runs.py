@@ -62,7 +62,7 @@ def _run(plan: Plan, run: Run, stop: threading.Event, bar: tqdm) -> None:
             shutil.rmtree(work / "train", ignore_errors=True)
             for old in work.glob("train-*.log"):
                 old.unlink()
-        spent = _spend(command, work / f"train-{start}.log", stop) if start < plan.steps else {}
+        spent = spend(command, work / f"train-{start}.log", stop) if start < plan.steps else {}
         logs = {int(log.stem.split("-")[1]): log for log in work.glob("train-*.log")}
         dataset = LabelledDataset.open(plan.dataset(run.task, run.arm))
         noted = {
@@ -75,7 +75,7 @@ def _run(plan: Plan, run: Run, stop: threading.Event, bar: tqdm) -> None:
     bar.update()
     commands.records(plan, run).unlink(missing_ok=True)
     shutil.rmtree(work / "eval", ignore_errors=True)
-    spent = _spend(commands.evaluation(plan, run), work / "eval.log", stop)
+    spent = spend(commands.evaluation(plan, run), work / "eval.log", stop)
     films = sorted((work / "eval").glob("videos/*/*.mp4"), key=lambda film: int(film.stem.rpartition("_")[2]))
     found = commands.episodes(plan, run)
     if len(found) != plan.episodes:
@@ -84,7 +84,7 @@ def _run(plan: Plan, run: Run, stop: threading.Event, bar: tqdm) -> None:
     bar.update()
 
 
-def _spend(command: list[str], log: Path, stop: threading.Event) -> dict[str, Any]:
+def spend(command: list[str], log: Path, stop: threading.Event) -> dict[str, Any]:
     """Run a command to its end; return what it cost.
 
     Raises:
