@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from lerobot.configs import FeatureType, NormalizationMode, PreTrainedConfig
+from lerobot.optim.schedulers import DiffuserSchedulerConfig
 from lerobot.policies.act.configuration_act import ACTConfig
 
 from mask2iv_ros.errors import Refused
@@ -23,6 +24,7 @@ class SmallActConfig(ACTConfig):
         channels: of the backbone's stages, each of half the height and width of the one before.
         shift: pixels by which picture and goal mask are moved together in training, at most.
         dtype: computed in while training: bfloat16, float16 or float32.
+        warmup: steps over which the learning rate rises; from there it falls to nothing at the last one.
         remembered: frames of the dataset that are kept in memory once read; LeRobot's own reading takes most of the
             time. 0 reads each anew. Needs `--num_workers=0`.
     """
@@ -32,6 +34,7 @@ class SmallActConfig(ACTConfig):
     channels: tuple[int, ...] = (16, 32, 64, 96)
     shift: int = 4
     dtype: str = "bfloat16"
+    warmup: int = 50
     remembered: int = 6000
 
     chunk_size: int = 16
@@ -50,8 +53,8 @@ class SmallActConfig(ACTConfig):
     n_encoder_layers: int = 2
     use_vae: bool = False
     dropout: float = 0.1
-    optimizer_lr: float = 5e-4
-    optimizer_lr_backbone: float = 5e-4
+    optimizer_lr: float = 1e-3
+    optimizer_lr_backbone: float = 1e-3
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -62,9 +65,15 @@ class SmallActConfig(ACTConfig):
             raise Refused(f"shift is {self.shift}; expected 0 or more pixels")
         if self.dtype not in ("bfloat16", "float16", "float32"):
             raise Refused(f"dtype is {self.dtype!r}; accepted are bfloat16, float16, float32")
+        if self.warmup < 0:
+            raise Refused(f"warmup is {self.warmup}; expected 0 or more steps")
         if self.remembered < 0:
             raise Refused(f"remembered is {self.remembered}; expected 0 or more frames")
         remember_frames(self.remembered)
+
+    def get_scheduler_preset(self) -> DiffuserSchedulerConfig:
+        """Return a learning rate that rises over the first steps and falls to nothing at the last."""
+        return DiffuserSchedulerConfig(name="cosine", num_warmup_steps=self.warmup)
 
     @property
     def picture_key(self) -> str:

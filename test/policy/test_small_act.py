@@ -104,6 +104,7 @@ def test_a_dataset_without_an_input_is_refused(offered: dict[str, PolicyFeature]
         ({"channels": (12,)}, r"channels is \(12,\)"),
         ({"shift": -1}, "shift is -1"),
         ({"dtype": "int8"}, "dtype is 'int8'; accepted are"),
+        ({"warmup": -1}, "warmup is -1"),
         ({"remembered": -1}, "remembered is -1"),
         ({"camera": "a b"}, "camera name is 'a b'"),
     ],
