@@ -225,7 +225,7 @@ class Labeller:
                 state[0], state_deviation[0] = self._checked(start, name), 0
         figures = self.gate.figures(self.actions.normalise(action), self.actions.normalise_deviation(deviation), labels)
         made = Estimate(self.source, deviation, state_deviation, self.gate.judge(figures), figures)
-        return RobotColumns(state, action, made)
+        return RobotColumns(state, self.actions.limited(action), made)
 
     def _checked(self, start: np.ndarray, name: str) -> Float32[np.ndarray, "n"]:
         if np.shape(start) != (len(self.settings.state),) or not np.isfinite(start).all():

@@ -18,7 +18,7 @@ from scipy.stats import norm
 from mask2iv_ros.actions.demonstrations import constant_columns
 
 _STRETCH = (0.8, 1.25)  # a few episodes do not tell more
-_SHARE = 0.8  # of the truths that lie within the deviations calibrated for it
+_SHARES = (0.5, 0.68, 0.8, 0.9, 0.95)  # of the truths that are to lie within their deviations, on average
 _LEAST_FACTOR = 0.05
 
 
@@ -31,12 +31,16 @@ class Scale:
         spread: their standard deviation; 0 in a constant column, whose value the mean is.
         stretch: factor of an estimate's distance from the mean.
         widening: factor of a deviation.
+        low: least value of the demonstrations.
+        high: greatest.
     """
 
     mean: tuple[float, ...]
     spread: tuple[float, ...]
     stretch: tuple[float, ...]
     widening: tuple[float, ...]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
 
     @classmethod
     def of(cls, values: Sequence[Float32[np.ndarray, "t m"]]) -> Self:
@@ -45,7 +49,8 @@ class Scale:
         spread = everything.std(0)
         spread[constant_columns(everything)] = 0
         ones = (1.0,) * everything.shape[1]
-        return cls(tuple(everything.mean(0).tolist()), tuple(spread.tolist()), ones, ones)
+        told = (tuple(one.tolist()) for one in (everything.min(0), everything.max(0)))
+        return cls(tuple(everything.mean(0).tolist()), tuple(spread.tolist()), ones, ones, *told)
 
     @property
     def constant(self) -> list[int]:
@@ -70,6 +75,10 @@ class Scale:
         values = self.mean + spread * stretch * mean
         return values.astype(np.float32), (spread * stretch * self.widening * deviation).astype(np.float32)
 
+    def limited(self, values: Float32[np.ndarray, "t m"]) -> Float32[np.ndarray, "t m"]:
+        """Return values within the demonstrations' limits: what a robot was never told is not worth learning."""
+        return np.clip(values, self.low, self.high).astype(np.float32)
+
     def calibrated(
         self,
         mean: Float[np.ndarray, "t m"],
@@ -88,5 +97,6 @@ class Scale:
         stretch = np.clip(np.where(varies, wanted.std(0) / np.where(varies, varies, 1), 1), *_STRETCH)
         stretch[wanted.std(0) == 0] = 1
         error = np.abs(wanted - stretch * mean) / (stretch * deviation)
-        widening = np.maximum(np.quantile(error, _SHARE, axis=0) / norm.ppf((1 + _SHARE) / 2), _LEAST_FACTOR)
+        needed = [np.quantile(error, share, axis=0) / norm.ppf((1 + share) / 2) for share in _SHARES]
+        widening = np.maximum(np.mean(needed, 0), _LEAST_FACTOR)
         return replace(self, stretch=tuple(stretch.tolist()), widening=tuple(widening.tolist()))

@@ -102,12 +102,13 @@ class GateSettings:
     Attributes:
         quantile: of the demonstrations' figures that a threshold is drawn from.
         margin: that it is multiplied by: imagined rollouts are not quite as clear as demonstrations.
-        beyond: how far an action may go beyond the demonstrations' limits, as a share of their range.
+        beyond: how far an estimate may go beyond the demonstrations' limits, as a share of their range, before it is
+            brought back to them.
     """
 
     quantile: float = 0.95
     margin: float = 1.5
-    beyond: float = 0.1
+    beyond: float = 0.2
 
     def __post_init__(self) -> None:
         if not 0.5 <= self.quantile <= 1:

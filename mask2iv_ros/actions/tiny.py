@@ -16,8 +16,8 @@ SIZE, FRAMES, FPS, REACH = (32, 64), 8, 10.0, 3.0
 SETTINGS = ExportSettings("front", ("x", "y"), ("right", "down", "grip"))
 TINY = LabellerExperiment(
     network=NetworkSettings(size=SIZE, chunk=2, seen=3, widths=(16, 32), keypoints=4, layers=1, heads=2),
-    look=LookSettings(shift=0, share=0.1),
-    steps=60,
+    look=LookSettings(shift=2, share=0.2),
+    steps=100,
     batch=8,
     span=8,
     rate=4e-3,

@@ -164,7 +164,7 @@ def _train(
     answers = ask(split.measured)
     found = [actions.estimate(one.action, one.action_deviation) for one in answers]
     values, deviations = zip(*found, strict=True)
-    truth = [one.action for one in split.measured]
+    values, truth = [actions.limited(one) for one in values], [one.action for one in split.measured]
     return labeller, Measured(dataset.settings.action, truth, values, deviations), answers
 
 

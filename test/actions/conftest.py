@@ -9,7 +9,7 @@ from mask2iv_ros.actions.train import train_labeller
 
 @pytest.fixture(scope="session")
 def demonstrations(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_moving(tmp_path_factory.mktemp("actions") / "demonstrations", range(12))
+    return write_moving(tmp_path_factory.mktemp("actions") / "demonstrations", range(40))
 
 
 @pytest.fixture(scope="session")
