@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from ctypes.util import find_library
 from dataclasses import dataclass
 from types import TracebackType
@@ -172,14 +172,16 @@ class MetaWorldCamera:
             self._observation, *_, info = env.step(np.clip(action, -1, 1).astype(np.float64))
             self.success |= bool(info["success"])
 
-    def step(self, steps: int = 1) -> Float32[np.ndarray, "4"]:
-        """Let the expert act for `steps` control steps; return the mean of what it did.
+    def step(
+        self, steps: int = 1, choose: Callable[[], Float64[np.ndarray, "4"]] | None = None
+    ) -> Float32[np.ndarray, "4"]:
+        """Let the expert act for `steps` control steps, or whoever chooses actions; return the mean of them.
 
         The arm moves by the sum of its actions, so the mean, repeated, takes it to the same place.
         """
         actions = []
         for _ in range(steps):
-            actions.append(self.expert_action())
+            actions.append((choose or self.expert_action)())
             self.act(actions[-1])
         return np.mean(actions, axis=0, dtype=np.float64).astype(np.float32) if actions else np.zeros(4, np.float32)
 

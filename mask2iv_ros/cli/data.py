@@ -35,6 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     shown.add_argument("--episodes", type=int, default=30, help="that reach the goal, in all (%(default)s)")
     shown.add_argument("--first", type=int, default=0, help="number of the first scene (%(default)s)")
     shown.add_argument("--looks", type=int, default=0, help="which colours and lights (%(default)s)")
+    shown.add_argument(
+        "--play", action="store_true", help="the hand moves about: for mask2iv actions, no operator needed"
+    )
     shown.add_argument("--workers", type=int, default=2, help="processes (%(default)s)")
     shown.set_defaults(make=_demonstrations)
     add_builders(sources)
@@ -78,7 +81,12 @@ def _clips(arguments: argparse.Namespace) -> int:
 
 def _demonstrations(arguments: argparse.Namespace) -> int:
     settings = Demonstrations(
-        arguments.out, arguments.task, arguments.episodes, arguments.first, Rig(looks=arguments.looks)
+        arguments.out,
+        arguments.task,
+        arguments.episodes,
+        arguments.first,
+        Rig(looks=arguments.looks),
+        play=arguments.play,
     )
     added = demonstrate(settings, arguments.workers)
     print(f"{added} demonstrations of {settings.task} added to {settings.out}")

@@ -27,6 +27,7 @@ from mask2iv_ros.export import DatasetWriter, ExportSettings, RobotColumns
 SETTINGS = ExportSettings(state=STATE_NAMES, action=ACTION_NAMES)
 
 _SCENES_AT_ONCE = 20
+_PLAYED = 500_000  # from this number on, scenes are played in: both kinds may be merged
 _MOST_SCENES = 20  # per episode that is wanted, until an expert is given up
 
 
@@ -43,6 +44,7 @@ class Demonstrations:
         size: (height, width) in pixels.
         frames: of an episode.
         stride: control steps between frames, a divisor of 80.
+        play: the hand moves about without a purpose, which takes no operator, and teaches a labeller its actions.
     """
 
     out: Path
@@ -53,14 +55,15 @@ class Demonstrations:
     size: tuple[int, int] = (96, 128)
     frames: int = 16
     stride: int = 5
+    play: bool = False
 
     def __post_init__(self) -> None:
         if self.task not in TASKS:
             raise Refused(f"task {self.task!r} is unknown; accepted are {', '.join(TASKS)}")
         if self.episodes < 1:
             raise Refused(f"episodes is {self.episodes}; expected at least 1")
-        if not 0 <= self.first < len(DEMONSTRATIONS):
-            raise Refused(f"first is {self.first}; expected 0 to {len(DEMONSTRATIONS) - 1}")
+        if not 0 <= self.first < _PLAYED:
+            raise Refused(f"first is {self.first}; expected 0 to {_PLAYED - 1}")
         if any(side % 8 or not 32 <= side <= 536 for side in self.size):
             raise Refused(f"size {self.size} cannot be rendered; expected multiples of 8 from 32 to 536")
         if self.frames < 2 or self.stride < 1 or CONTROL_HZ % self.stride:
@@ -85,7 +88,8 @@ def demonstrate(settings: Demonstrations, workers: int = 1) -> int:
     try:
         with DatasetWriter(settings.out, SETTINGS) as writer, _pool(workers) as pool:
             there = [one.seed for one in writer.written.values() if task_of(one.id) == settings.task]
-            scenes = count(max(there, default=DEMONSTRATIONS.start + settings.first - 1) + 1)
+            begin = DEMONSTRATIONS.start + settings.first + (_PLAYED if settings.play else 0)
+            scenes = count(max(there, default=begin - 1) + 1)
             wanted = settings.episodes - len(there)
             with tqdm(total=max(wanted, 0), unit="episode", desc=f"demonstrating {settings.task}") as bar:
                 shown = _successes(settings, scenes, pool, wanted)
@@ -133,10 +137,12 @@ _cameras: dict[Rig, MetaWorldCamera] = {}  # of this worker
 
 
 def _demonstrate(settings: Demonstrations, seed: int) -> tuple[Clip, RobotColumns] | None:
-    """Return the expert's act on a scene; None if it does not reach the goal."""
+    """Return the expert's act on a scene; None if it does not reach the goal, or the object is out of view."""
     if settings.rig not in _cameras:
         size = (FINER * settings.size[0], FINER * settings.size[1])
         _cameras[settings.rig] = MetaWorldCamera((settings.task,), size, rig=settings.rig)
     camera = _cameras[settings.rig]
-    clip, robot = render_demonstration(camera, settings.task, seed, settings.size, settings.frames, settings.stride)
-    return None if clip is None or not camera.success else (clip, robot)
+    clip, robot = render_demonstration(
+        camera, settings.task, seed, settings.size, settings.frames, settings.stride, settings.play
+    )
+    return None if clip is None or not (camera.success or settings.play) else (clip, robot)

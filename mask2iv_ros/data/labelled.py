@@ -134,7 +134,8 @@ class LabelledDataset:
             table = pq.read_table(
                 self.root / data_path(row), columns=names, filters=[("episode_index", "=", index)]
             ).to_pydict()
-            values = {name: np.array(table[name], np.float32) for name in names}
+            # LeRobot keeps a feature of one column as scalars.
+            values = {name: np.array(table[name], np.float32).reshape(row["length"], -1) for name in names}
             for name, found in values.items():
                 expected = (row["length"], len(self.settings.columns[name]))
                 if found.shape != expected:

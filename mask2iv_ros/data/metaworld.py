@@ -17,6 +17,7 @@ from jaxtyping import UInt8
 from tqdm import tqdm
 
 from mask2iv_ros.cameras.metaworld import CONTROL_HZ, MetaWorldCamera
+from mask2iv_ros.cameras.play import Play
 from mask2iv_ros.cameras.tasks import TASKS
 from mask2iv_ros.data.clips import Clip, write_clips
 from mask2iv_ros.data.instruction import instruct
@@ -28,6 +29,7 @@ from mask2iv_ros.export import DatasetWriter, RobotColumns, read_provenance
 from mask2iv_ros.masks import Role, resize_labels
 
 _CLIPS_PER_SHARD = 20
+PLAY = "move about"
 FINER = 2  # rendered finer and averaged down: no staircases along edges
 
 
@@ -138,9 +140,17 @@ def render_clip(
 
 
 def render_demonstration(
-    camera: MetaWorldCamera, task: str, seed: int, size: tuple[int, int], frames: int, stride: int
+    camera: MetaWorldCamera,
+    task: str,
+    seed: int,
+    size: tuple[int, int],
+    frames: int,
+    stride: int,
+    play: bool = False,
 ) -> tuple[Clip | None, RobotColumns]:
     """Return the expert's act on one scene, seen at `size` (height, width); no clip if the object is not in view.
+
+    With `play` the hand moves about instead (`cameras.play`).
 
     It must be seen in the first frame and, but for the arm, in the last.
     The camera may be finer than `size`: its frames are averaged down, as those of a real camera
@@ -148,20 +158,21 @@ def render_demonstration(
     the last frame included; done `stride` times, it has the same effect.
     """
     camera.reset(task, seed)
+    choose = Play(camera, np.random.default_rng((seed, *task.encode()))) if play else None
     shots, states, actions = [], [], []
     for frame in range(frames):
         shots.append(camera.render())
         states.append(camera.state)
         if frame == frames - 1:
             goal = camera.object_mask()
-        actions.append(camera.step(stride))
+        actions.append(camera.step(stride, choose))
     video = np.stack([_seen_at(image, size) for image, _ in shots])
     labels = np.stack([resize_labels(labels, size) for _, labels in shots])
     goal_mask = resize_labels(goal.astype(np.uint8), size) > 0
     robot = RobotColumns(np.stack(states), np.stack(actions))
     if not goal_mask.any() or not (labels[0] == Role.OBJECT).any():
         return None, robot
-    told = instruction(task, labels, goal_mask)
+    told = PLAY if play else instruction(task, labels, goal_mask)
     return Clip(video, labels, goal_mask, task, seed, told, CONTROL_HZ / stride), robot
 
 

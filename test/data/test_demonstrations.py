@@ -59,6 +59,18 @@ def test_more_episodes_go_on_from_those_that_are_there(shown: Path):
     assert len(set(after)) == 3
 
 
+def test_in_play_the_hand_moves_about_in_scenes_of_its_own(tmp_path: Path):
+    assert demonstrate(Demonstrations(tmp_path / "play", "coffee-push", 2, size=SIZE, play=True)) == 2
+    dataset = LabelledDataset.open(tmp_path / "play")
+    seeds = [one.seed for one in read_provenance(dataset.root, imagined_only=False)]
+    assert min(seeds) >= DEMONSTRATIONS.start + 500_000
+    assert dataset.episodes[0].task == "move about"
+    robots = [dataset.robot(index) for index in (0, 1)]
+    assert all(np.ptp(robot.state[:, :3], axis=0).max() > 0.1 for robot in robots)
+    assert np.abs(robots[0].action - robots[1].action).max() > 0.5
+    assert LabelledDataset.open(tmp_path / "play").settings.columns.keys() == {"observation.state", "action"}
+
+
 def test_one_rig_has_one_look_and_one_view():
     with MetaWorldCamera(("push",), SIZE, rig=Rig()) as camera:
         images = []

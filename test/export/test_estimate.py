@@ -3,6 +3,7 @@ import json
 import numpy as np
 import pytest
 
+from mask2iv_ros.data.labelled import LabelledDataset
 from mask2iv_ros.errors import Refused
 from mask2iv_ros.export import DatasetWriter, Estimate, ExportSettings, RobotColumns, read_provenance
 
@@ -37,6 +38,7 @@ def test_what_is_known_of_estimated_actions_goes_through_a_dataset(tmp_path, mak
     assert first.estimate.state_deviation is None
     assert second.estimate is None
     assert "actions" not in first.scores
+    np.testing.assert_array_equal(LabelledDataset.open(tmp_path / "dataset").robot(1).state, robots[1].state)
 
 
 def test_it_is_json_and_back():
