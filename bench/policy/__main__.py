@@ -1,11 +1,11 @@
 """Do imagined episodes make a policy better than its few demonstrations do? One command, from nothing to a report.
 
-    python bench/policy --tasks coffee-push pick-place --demonstrations 30 \\
-        --imagined 'imagined/{task}/train' --out bench_policy
+    python bench/policy --tasks coffee-push push-back --demonstrations 10 --more 30 --out bench_policy
 
-Trains LeRobot policies with lerobot-train on every arm's dataset, tries them with lerobot-eval on the same scenes,
-and writes bench_policy/report.html, table.md and episodes.csv. What is finished is kept: run it again after a kill,
-or copy bench_policy/results between machines. Arms:
+Demonstrates, trains a labeller on the demonstrations (mask2iv actions train), imagines more of them (mask2iv
+imagine-dataset; --imagined takes a dataset of your own), trains LeRobot policies with lerobot-train on every arm's
+dataset, tries them with lerobot-eval on the same scenes, and writes bench_policy/report.html, table.md and
+episodes.csv. What is finished is kept: run it again after a kill, or copy bench_policy/results between machines. Arms:
 
 """
 
@@ -31,8 +31,11 @@ def main() -> int:
     )
     parser.add_argument("--out", type=Path, required=True, help="folder for datasets, runs and results")
     parser.add_argument("--tasks", nargs="+", default=Plan.tasks, help="(%(default)s)")
-    parser.add_argument("--demonstrations", type=int, default=30, help="real ones per task (%(default)s)")
-    parser.add_argument("--imagined", default="", help="dataset of the arm imagined; {task} stands for the task")
+    parser.add_argument(
+        "--demonstrations", type=int, default=Plan.demonstrations, help="real ones per task (%(default)s)"
+    )
+    parser.add_argument("--imagined", default="", help="a dataset of your own; {task} stands for the task")
+    parser.add_argument("--more", type=int, default=Plan.more, help="episodes to imagine per task (%(default)s)")
     parser.add_argument("--ceiling", type=int, help="demonstrations of the arm ceiling (as many as imagined has)")
     parser.add_argument("--arms", nargs="+", choices=tuple(ARMS), default=tuple(ARMS), help="(all)")
     parser.add_argument(
@@ -59,6 +62,7 @@ def main() -> int:
             tuple(given.tasks),
             given.demonstrations,
             given.imagined,
+            given.more,
             given.ceiling,
             tuple(given.arms),
             tuple(Extra.parse(one) for one in given.extra),

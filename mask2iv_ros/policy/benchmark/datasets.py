@@ -11,6 +11,7 @@ from mask2iv_ros.data.demonstrations import Demonstrations, demonstrate
 from mask2iv_ros.data.labelled import LabelledDataset
 from mask2iv_ros.errors import Refused
 from mask2iv_ros.export.schema import require_same
+from mask2iv_ros.policy.benchmark.imagined import imagine
 from mask2iv_ros.policy.benchmark.plan import ARMS, REAL, Plan
 
 
@@ -24,7 +25,9 @@ def make_datasets(plan: Plan, workers: int) -> None:
         demonstrate(Demonstrations(plan.dataset(task, REAL), task, plan.demonstrations), workers)
         for one in plan.extra:
             require_mergeable(plan.source(task, one.name), plan.dataset(task, REAL))
-        if plan.imagined:
+        if "imagined" in plan.arms:
+            if not plan.imagined:
+                imagine(plan, task, workers)
             require_mergeable(plan.source(task, "imagined"), plan.dataset(task, REAL))
         for arm in [*plan.arms, *(one.name for one in plan.extra if not one.alone)]:
             if arm == "ceiling":
@@ -54,6 +57,8 @@ def require_mergeable(other: Path, real: Path) -> None:
 def _at_ceiling(plan: Plan, task: str) -> int:
     if plan.ceiling is not None:
         return plan.ceiling
+    if not plan.imagined:
+        return plan.demonstrations + plan.more
     return plan.demonstrations + len(LabelledDataset.open(plan.source(task, "imagined")).episodes)
 
 

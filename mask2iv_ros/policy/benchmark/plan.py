@@ -75,7 +75,8 @@ class Plan:
         out: folder for datasets, runs and results.
         tasks: keys of `cameras.tasks.TASKS`.
         demonstrations: real ones per task.
-        imagined: folder of the imagined dataset, "{task}" standing for the task; none without the arm `imagined`.
+        imagined: folder of the imagined dataset, "{task}" standing for the task; empty: made of the demonstrations.
+        more: episodes that are imagined, where the dataset is not given.
         ceiling: demonstrations of the arm `ceiling`; None for as many as the arm `imagined` has episodes.
         arms: keys of `ARMS`.
         extra: arms with datasets of one's own.
@@ -88,14 +89,15 @@ class Plan:
     """
 
     out: Path
-    tasks: tuple[str, ...] = ("coffee-push", "pick-place")
-    demonstrations: int = 30
+    tasks: tuple[str, ...] = ("coffee-push", "push-back")
+    demonstrations: int = 10
     imagined: str = ""
+    more: int = 30
     ceiling: int | None = None
     arms: tuple[str, ...] = tuple(ARMS)
     extra: tuple[Extra, ...] = ()
     seeds: tuple[int, ...] = (0, 1, 2)
-    steps: int = 1000
+    steps: int = 800
     batch: int = 32
     episodes: int = 50
     device: str = ""
@@ -110,13 +112,9 @@ class Plan:
         for kind, values in (("tasks", self.tasks), ("arms", names), ("seeds", self.seeds)):
             if not values or len(set(values)) < len(values):
                 raise Refused(f"{kind} are {' '.join(map(str, values)) or 'none'}; expected at least one, each once")
-        if "imagined" in self.arms and not self.imagined:
-            raise Refused("the arm 'imagined' has no dataset; expected its folder, or other arms")
-        if "ceiling" in self.arms and self.ceiling is None and not self.imagined:
-            raise Refused("the arm 'ceiling' has no number of demonstrations; expected it, or an imagined dataset")
         if self.ceiling is not None and self.ceiling < self.demonstrations:
             raise Refused(f"ceiling is {self.ceiling}; expected at least the {self.demonstrations} demonstrations")
-        for name in ("demonstrations", "steps", "batch", "episodes"):
+        for name in ("demonstrations", "more", "steps", "batch", "episodes"):
             if getattr(self, name) < 1:
                 raise Refused(f"{name} is {getattr(self, name)}; expected at least 1")
         if any(seed < 0 for seed in self.seeds):
@@ -149,6 +147,8 @@ class Plan:
 
     def source(self, task: str, arm: str) -> Path:
         """Return the dataset that is merged with the demonstrations."""
+        if arm == "imagined" and not self.imagined:
+            return self.out / "data" / task / "rollouts"
         pattern = {one.name: one.pattern for one in self.extra}.get(arm, self.imagined)
         return Path(pattern.replace("{task}", task))
 
