@@ -112,7 +112,7 @@ def _lines(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
             for row in reader:
                 if None in row or None in row.values():
                     raise Refused(f"{path}, line {reader.line_num} has another number of cells than the first line")
-                yield reader.line_num, {name: _number(value) for name, value in row.items() if value.strip()}
+                yield reader.line_num, {name: _value(name, cell) for name, cell in row.items() if cell.strip()}
         except csv.Error as error:
             raise Refused(f"{path}, line {reader.line_num} is no CSV ({error}); expected cells under names") from error
         return
@@ -130,8 +130,8 @@ def _lines(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
         yield number, told
 
 
-def _number(cell: str) -> int | float | str:
-    for kind in (int, float):
+def _value(name: str, cell: str) -> int | float | str:
+    for kind in () if name in ("mask", "instruction") else (int, float):
         try:
             return kind(cell)
         except ValueError:
@@ -159,24 +159,29 @@ def _entry(where: str, folder: Path, told: dict[str, Any], size: tuple[int, int]
             f"{where} has {'both a mask and' if moved else 'neither a mask nor'} a move; expected one of them"
         )
     text = told.get("instruction", "")
-    if not isinstance(text, str | int | float) or "\n" in str(text) or len(str(text)) > _MOST_TEXT:
+    if not isinstance(text, str) or len(text) > _MOST_TEXT or not _is_line(text.strip()):
         raise Refused(f"{where} has the instruction {_short(text)}; expected one line of text")
     mask = _mask(where, folder, told["mask"], size) if "mask" in told else None
     return Listed(
         told["episode"], told.get("frame", 0), **{name: float(value) for name, value in moved.items()},
-        mask=mask, instruction=str(text).strip(),
+        mask=mask, instruction=text.strip(),
     )  # fmt: skip
 
 
 def _mask(where: str, folder: Path, name: object, size: tuple[int, int]) -> Bool[np.ndarray, "h w"]:
-    if not isinstance(name, str) or not name or "\0" in name:
+    if not isinstance(name, str) or not name or "\0" in name or not _is_line(name):
         raise Refused(f"{where} has the mask {_short(name)}; expected the path of a PNG beside the list")
     path = (folder / name).resolve()
     if not path.is_relative_to(folder.resolve()):
         raise Refused(f"{where} has the mask {_short(name)}, which is not beside the list; expected one that is")
-    image = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) if path.is_file() else None
+    try:
+        there = path.is_file()
+        image = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) if there else None
+    except (OSError, cv2.error) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise Refused(f"{where} has the mask {_short(name)}, which cannot be read ({reason})") from error
     if image is None:
-        word = "no picture" if path.exists() else "not there"
+        word = "no picture" if there else "not there"
         raise Refused(f"{where} has the mask {_short(name)}, which is {word}; expected an 8-bit PNG")
     if image.shape != size:
         raise Refused(
@@ -186,6 +191,11 @@ def _mask(where: str, folder: Path, name: object, size: tuple[int, int]) -> Bool
     if not image.any():
         raise Refused(f"{where}: {_short(name)} is all zero; expected non-zero pixels where the object should be")
     return image > 0
+
+
+def _is_line(text: str) -> bool:
+    # JSON can name halves of characters, which no file takes.
+    return len(text.splitlines()) <= 1 and not any("\ud800" <= one <= "\udfff" for one in text)
 
 
 def _short(value: object) -> str:

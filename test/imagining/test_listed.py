@@ -1,3 +1,5 @@
+import struct
+import zlib
 from pathlib import Path
 
 import cv2
@@ -17,6 +19,16 @@ def folder(tmp_path: Path) -> Path:
     cv2.imwrite(str(tmp_path / "goal.png"), mask)
     cv2.imwrite(str(tmp_path / "empty.png"), 0 * mask)
     cv2.imwrite(str(tmp_path / "large.png"), np.full((64, 96), 255, np.uint8))
+    (tmp_path / "endless.png").write_bytes(
+        b"\x89PNG\r\n\x1a\n"
+        + b"".join(
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+            for kind, data in (
+                (b"IHDR", struct.pack(">IIBBBBB", 60_000, 60_000, 8, 0, 0, 0, 0)),
+                (b"IDAT", zlib.compress(bytes(9))),
+            )
+        )
+    )
     return tmp_path
 
 
@@ -33,6 +45,11 @@ def test_a_list_is_read_from_json_lines_and_csv(folder: Path):
     start[10:14, 10:14] = True
     np.testing.assert_array_equal(np.argwhere(moved.goal(start)).min(0), [8, 17])
     np.testing.assert_array_equal(shown.goal(start), shown.mask)
+
+
+def test_an_instruction_of_digits_stays_as_it_is(folder: Path):
+    (folder / "a.csv").write_text("episode,dx,instruction\n0,3,007\n")
+    assert read_list(folder / "a.csv", SIZE)[0].instruction == "007"
 
 
 @pytest.mark.parametrize(
@@ -55,6 +72,12 @@ def test_a_list_is_read_from_json_lines_and_csv(folder: Path):
         ('{"episode": 0, "dx": 1, "left": 2}', "has 'left'; accepted are episode, frame"),
         ('{"episode": 0, "dx": 1, "instruction": ["go"]}', "instruction ['go']"),
         ('{"episode": 0, "dx": 1, "instruction": "a\\nb"}', "expected one line"),
+        ('{"episode": 0, "dx": 1, "instruction": "a\\rb"}', "expected one line"),
+        ('{"episode": 0, "dx": 1, "instruction": "\\ud800"}', "expected one line"),
+        ('{"episode": 0, "dx": 1, "instruction": true}', "instruction True"),
+        ('{"episode": 0, "mask": "\\ud800.png"}', "expected the path"),
+        ('{"episode": 0, "mask": "' + "a" * 300 + '.png"}', "which cannot be read"),
+        ('{"episode": 0, "mask": "endless.png"}', "which cannot be read"),
         ('{"episode": 0, "mask": 3}', "mask 3; expected the path"),
         ('{"episode": 0, "mask": "none.png"}', "which is not there"),
         ('{"episode": 0, "mask": "../goal.png"}', "not beside the list"),
