@@ -58,7 +58,7 @@ class Estimate:
         """Return what `told` gave.
 
         Raises:
-            KeyError, TypeError, ValueError: it is something else.
+            KeyError, TypeError, ValueError, AttributeError, OverflowError: it is something else.
         """
         state = told["state_deviation"]
         return cls(
@@ -66,7 +66,7 @@ class Estimate:
             np.array(told["action_deviation"], np.float32),
             None if state is None else np.array(state, np.float32),
             told["verdict"],
-            dict(told["figures"]),
+            {name: float(value) for name, value in told["figures"].items()},
         )
 
 

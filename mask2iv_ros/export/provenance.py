@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -117,7 +118,7 @@ def read_provenance(root: str | Path, imagined_only: bool = True) -> list[Proven
     columns of provenance gives an empty list.
 
     Raises:
-        Refused: `root` is not a LeRobot v3 dataset.
+        Refused: `root` is not a LeRobot v3 dataset, or what it says of an episode is not what was written.
     """
     # pyarrow takes 0.3 s to import and only readers of datasets need it.
     import pyarrow as pa
@@ -132,10 +133,11 @@ def read_provenance(root: str | Path, imagined_only: bool = True) -> list[Proven
             return []
         columns = ["episode_index", "task_index", *_DTYPES]
         tables = [pq.read_table(path, columns=columns) for path in sorted(root.glob("data/*/*.parquet"))]
-    except (OSError, ValueError, KeyError, pa.ArrowException) as error:
+        # pandas writes the task text as the index of its table, under either of these names.
+        texts = tasks.get("task", tasks.get("__index_level_0__", []))
+        names = dict(zip(tasks.get("task_index", []), texts, strict=True))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, pa.ArrowException) as error:
         raise Refused(f"{root} cannot be read ({error}); expected a folder with a LeRobot v3 dataset") from error
-    # pandas writes the task text as the index of its table, under either of these names.
-    names = dict(zip(tasks.get("task_index", []), tasks.get("task", tasks.get("__index_level_0__", [])), strict=True))
     found = []
     for table in tables:
         episodes = table["episode_index"].to_numpy()
@@ -143,11 +145,28 @@ def read_provenance(root: str | Path, imagined_only: bool = True) -> list[Proven
         for number, frames, row in zip(numbers, lengths, table.take(firsts).to_pylist(), strict=True):
             # Rows past the total belong to an append that was interrupted and never counted.
             if number < total and (row["imagined"] or not imagined_only):
-                own = {name.removeprefix("mask2iv."): row[name] for name in _DTYPES}
-                own["scores"] = json.loads(own["scores"])
-                own["verdict"] = own["scores"].pop(_VERDICT, "")
-                estimate = own["scores"].pop(_ACTIONS, None)
-                own["estimate"] = None if estimate is None else Estimate.read(estimate)
-                task = names[row["task_index"]]
-                found.append(Provenance(episode=int(number), task=task, frames=int(frames), **own))
+                try:
+                    found.append(_origin(row, int(number), int(frames), names))
+                except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
+                    reason = " ".join(str(error).split())[:200]
+                    raise Refused(
+                        f"what {root} says of the origin of episode {number} cannot be read ({reason}); it is corrupt"
+                    ) from error
     return sorted(found, key=lambda one: one.episode)
+
+
+def _origin(row: Mapping[str, Any], episode: int, frames: int, tasks: Mapping[int, str]) -> Provenance:
+    own = {name.removeprefix("mask2iv."): row[name] for name in _DTYPES}
+    scores = json.loads(own["scores"])
+    verdict, estimate = scores.pop(_VERDICT, ""), scores.pop(_ACTIONS, None)
+    if not isinstance(verdict, str):
+        raise TypeError(f"the verdict is {verdict!r}")
+    own["scores"] = {name: float(value) for name, value in scores.items()}
+    return Provenance(
+        episode=episode,
+        task=tasks[row["task_index"]],
+        frames=frames,
+        verdict=verdict,
+        estimate=None if estimate is None else Estimate.read(estimate),
+        **own,
+    )

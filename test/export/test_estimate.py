@@ -1,6 +1,9 @@
 import json
+from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from mask2iv_ros.data.labelled import LabelledDataset
@@ -58,3 +61,33 @@ def test_it_is_json_and_back():
 def test_what_says_nothing_is_refused(change, words):
     with pytest.raises(Refused, match=words):
         estimate(**change)
+
+
+@pytest.mark.parametrize(
+    "scores",
+    [
+        "no JSON",
+        "[" * 100_000,
+        "[1, 2]",
+        '{"verdict": 3}',
+        '{"goal_iou": "high"}',
+        '{"actions": 3}',
+        '{"actions": {"source": "idm:01ab23cd"}}',
+        json.dumps({"actions": estimate().told() | {"source": 3}}),
+        json.dumps({"actions": estimate().told() | {"source": "a guess"}}),
+        json.dumps({"actions": estimate().told() | {"action_deviation": [[1], [2, 3]]}}),
+        json.dumps({"actions": estimate().told() | {"action_deviation": [[10**400]]}}),
+        json.dumps({"actions": estimate().told() | {"figures": {"jerk": "high"}}}),
+        json.dumps({"actions": estimate().told() | {"figures": 3}}),
+    ],
+)
+def test_a_dataset_that_says_something_else_is_refused(tmp_path, make_rollout, scores: str):
+    root = tmp_path / "dataset"
+    with DatasetWriter(root, ExportSettings()) as writer:
+        writer.append([make_rollout(0)])
+    (path,) = Path(root).glob("data/*/*.parquet")
+    table = pq.read_table(path)
+    place = table.column_names.index("mask2iv.scores")
+    pq.write_table(table.set_column(place, "mask2iv.scores", pa.array([scores] * len(table))), path)
+    with pytest.raises(Refused, match="origin of episode 0 cannot be read"):
+        read_provenance(root)
