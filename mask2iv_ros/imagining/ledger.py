@@ -127,6 +127,8 @@ def require_begun_with(path: Path, wanted: dict[str, Any], out: Path) -> None:
     except (OSError, ValueError, TypeError) as error:
         raise Refused(f"{path} cannot be read ({error}); imagine into another folder") from error
     for name in sorted(before.keys() | wanted.keys()):
-        was, now = (json.dumps(one.get(name))[:120] for one in (before, wanted))
+        was, now = (json.dumps(one.get(name)) for one in (before, wanted))
         if was != now:
-            raise Refused(f"{out} was begun with {name} {was} and {now} is wanted; imagine into another folder")
+            raise Refused(
+                f"{out} was begun with {name} {was[:120]} and {now[:120]} is wanted; imagine into another folder"
+            )
