@@ -10,6 +10,7 @@ from jaxtyping import Float32, UInt8
 
 from mask2iv_ros.actions.motion import Motion
 from mask2iv_ros.actions.settings import GateSettings
+from mask2iv_ros.errors import Refused
 from mask2iv_ros.scene import DOUBTFUL, GOOD
 
 FIGURES = ("uncertainty", "jerk", "excess", "disagreement")
@@ -31,6 +32,13 @@ class Limits:
     jerk: float
     excess: float
     disagreement: float | None
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            absent = value is None and name == "disagreement"
+            # What compares with nothing, as NaN does, would let everything pass.
+            if not absent and (not isinstance(value, int | float) or not 0 <= value < float("inf")):
+                raise Refused(f"the limit of {name} is {str(value)[:80]}; expected a finite number from 0 on")
 
 
 @dataclass(frozen=True)

@@ -85,7 +85,16 @@ class Labeller:
             if hashlib.sha256(weights).hexdigest() != config["weights_sha256"]:
                 raise ValueError(f"{WEIGHTS} is not what {CONFIG} tells the SHA-256 of")
             return cls._build(config, load(weights), chosen, f"idm:{hashlib.sha256(told).hexdigest()[:8]}")
-        except (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
+        except (
+            OSError,
+            ValueError,
+            LookupError,
+            TypeError,
+            AttributeError,
+            RuntimeError,
+            ArithmeticError,
+            SafetensorError,
+        ) as error:
             reason = " ".join(str(error).split())[:200]
             raise Refused(f"labeller {folder} cannot be read ({reason}); it is corrupt: train it again") from error
 
@@ -109,6 +118,11 @@ class Labeller:
             for told in (config["actions"], config["states"])
         ]
         size, fps = tuple(config["size"]), config["fps"]
+        counts = [None if one is None else len(one.mean) for one in scales]
+        if counts[0] != len(settings.action) or counts[1] not in (None, len(settings.state)):
+            raise ValueError(f"{len(settings.action)} actions, {len(settings.state)} states and units of {counts}")
+        if any(side.shape != (counts[0],) or not np.isfinite(side).all() for side in (gate.low, gate.high)):
+            raise ValueError(f"low {config['low']} and high {config['high']} of {counts[0]} actions")
         return cls(network.eval().to(device), shown, settings, fps, size, *scales, gate, source)
 
     def save(self, folder: Path, about: Mapping[str, Any]) -> Self:

@@ -16,6 +16,7 @@ from jaxtyping import Float, Float32
 from scipy.stats import norm
 
 from mask2iv_ros.actions.demonstrations import constant_columns
+from mask2iv_ros.errors import Refused
 
 _STRETCH = (0.8, 1.25)  # a few episodes do not tell more
 _SHARES = (0.5, 0.68, 0.8, 0.9, 0.95)  # of the truths that are to lie within their deviations, on average
@@ -41,6 +42,11 @@ class Scale:
     widening: tuple[float, ...]
     low: tuple[float, ...]
     high: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        for name, values in vars(self).items():
+            if len(values) != len(self.mean) or not np.isfinite(np.array(values, np.float64)).all():
+                raise Refused(f"{name} is {str(values)[:80]}; expected {len(self.mean)} finite numbers")
 
     @classmethod
     def of(cls, values: Sequence[Float32[np.ndarray, "t m"]]) -> Self:

@@ -8,6 +8,7 @@ from mask2iv_ros.errors import Refused
 
 CELL = 8  # pixels that features are of
 STRIDE = 32  # pixels a token: what a picture's height and width must be multiples of
+_WIDEST, _DEEPEST = 1024, 32  # what a configuration may ask the memory for
 
 
 @dataclass(frozen=True)
@@ -47,12 +48,14 @@ class NetworkSettings:
             raise Refused(f"seen is {self.seen}; expected 2 to {self.chunk + 1}, the frames of a chunk of {self.chunk}")
         if not 0 <= self.dim <= 1:
             raise Refused(f"dim is {self.dim}; expected 0 to 1")
-        if any(width % 8 or width < 8 for width in self.widths) or self.heads < 1 or self.widths[-1] % self.heads:
-            raise Refused(f"widths are {self.widths}; expected multiples of 8, the last of heads, {self.heads}, too")
-        if self.keypoints < 1 or self.layers < 1 or not 0 <= self.dropout < 1:
+        if any(width % 8 or not 8 <= width <= _WIDEST for width in self.widths) or self.heads < 1:
+            raise Refused(f"widths are {self.widths}, heads {self.heads}; expected multiples of 8 up to {_WIDEST}")
+        if self.widths[-1] % self.heads:
+            raise Refused(f"widths are {self.widths}; expected the last to be a multiple of heads, {self.heads}")
+        if not 1 <= self.keypoints <= _WIDEST or not 1 <= self.layers <= _DEEPEST or not 0 <= self.dropout < 1:
             raise Refused(
-                f"keypoints={self.keypoints}, layers={self.layers}, dropout={self.dropout}; expected at least 1, "
-                "at least 1, and 0 to below 1"
+                f"keypoints={self.keypoints}, layers={self.layers}, dropout={self.dropout}; expected 1 to {_WIDEST}, "
+                f"1 to {_DEEPEST}, and 0 to below 1"
             )
 
     @property

@@ -83,6 +83,11 @@ def test_rollouts_too_short_and_starts_of_another_size_are_refused(labeller: Lab
         labeller.label([as_rollout(1)], [np.zeros(3, np.float32)])
 
 
+def changed(data: bytes, part: str, **values) -> bytes:
+    config = json.loads(data)
+    return json.dumps(config | {part: config[part] | values}).encode()
+
+
 @pytest.mark.parametrize(
     ("name", "change"),
     [
@@ -92,6 +97,16 @@ def test_rollouts_too_short_and_starts_of_another_size_are_refused(labeller: Lab
         ("config.json", lambda data: json.dumps(json.loads(data) | {"network": {"size": "large"}}).encode()),
         ("config.json", lambda data: json.dumps(json.loads(data) | {"actions": {"mean": 3}}).encode()),
         ("config.json", lambda data: b"[]"),
+        ("config.json", lambda data: changed(data, "network", layers=10**9)),
+        ("config.json", lambda data: changed(data, "network", widths=[8 * 10**9, 8])),
+        ("config.json", lambda data: changed(data, "network", keypoints=10**400)),
+        ("config.json", lambda data: changed(data, "actions", mean=[0.0])),
+        ("config.json", lambda data: changed(data, "actions", spread=["a", "b", "c"])),
+        ("config.json", lambda data: changed(data, "states", widening=[float("nan")] * 2)),
+        ("config.json", lambda data: changed(data, "limits", jerk=float("nan"))),
+        ("config.json", lambda data: changed(data, "limits", uncertainty="low")),
+        ("config.json", lambda data: json.dumps(json.loads(data) | {"low": [0]}).encode()),
+        ("config.json", lambda data: json.dumps(json.loads(data) | {"high": [10**400] * 3}).encode()),
     ],
 )
 def test_a_corrupt_labeller_is_refused(trained: Path, tmp_path: Path, name: str, change):
