@@ -8,7 +8,7 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import batched, count
+from itertools import batched
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -38,7 +38,7 @@ class Demonstrations:
     Attributes:
         out: folder of the dataset; what is in it is kept.
         task: a key of `cameras.tasks.TASKS`.
-        episodes: that reach the goal, in all; an operator keeps no others, either.
+        episodes: that reach the goal, in all, or are played in all; an operator keeps no others, either.
         first: number of the first scene; those from other numbers on are other scenes.
         rig: the camera and the looks.
         size: (height, width) in pixels.
@@ -64,6 +64,8 @@ class Demonstrations:
             raise Refused(f"episodes is {self.episodes}; expected at least 1")
         if not 0 <= self.first < _PLAYED:
             raise Refused(f"first is {self.first}; expected 0 to {_PLAYED - 1}")
+        if self.rig.looks < 0:
+            raise Refused(f"looks is {self.rig.looks}; expected 0 or more")
         if any(side % 8 or not 32 <= side <= 536 for side in self.size):
             raise Refused(f"size {self.size} cannot be rendered; expected multiples of 8 from 32 to 536")
         if self.frames < 2 or self.stride < 1 or CONTROL_HZ % self.stride:
@@ -71,15 +73,22 @@ class Demonstrations:
                 f"frames={self.frames}, stride={self.stride}; expected at least 2 and a divisor of {CONTROL_HZ}"
             )
 
+    @property
+    def scenes(self) -> range:
+        """Seeds of all scenes of this kind."""
+        begin = DEMONSTRATIONS.start + (_PLAYED if self.play else 0)
+        return range(begin, begin + _PLAYED)
+
 
 def demonstrate(settings: Demonstrations, workers: int = 1) -> int:
     """Let the expert demonstrate what is not there yet; return how many episodes were added.
 
     Scenes come in the order of their numbers, so more episodes begin with the same ones, and a killed run goes on.
+    Those that are played in and the others are counted apart.
 
     Raises:
-        Refused: the folder holds something else, cannot be written, a worker dies, `workers` < 1, or the expert
-            fails nearly always.
+        Refused: the folder holds something else, cannot be written, a worker dies, `workers` < 1, the expert
+            fails nearly always, or there are no more scenes.
     """
     if workers < 1:
         raise Refused(f"workers is {workers}; expected at least 1")
@@ -87,9 +96,10 @@ def demonstrate(settings: Demonstrations, workers: int = 1) -> int:
     added = 0
     try:
         with DatasetWriter(settings.out, SETTINGS) as writer, _pool(workers) as pool:
-            there = [one.seed for one in writer.written.values() if task_of(one.id) == settings.task]
-            begin = DEMONSTRATIONS.start + settings.first + (_PLAYED if settings.play else 0)
-            scenes = count(max(there, default=begin - 1) + 1)
+            known = (one.seed for one in writer.written.values() if task_of(one.id) == settings.task)
+            there = [seed for seed in known if seed in settings.scenes]
+            begin = settings.scenes.start + settings.first
+            scenes = range(max([begin, *(seed + 1 for seed in there)]), settings.scenes.stop)
             wanted = settings.episodes - len(there)
             with tqdm(total=max(wanted, 0), unit="episode", desc=f"demonstrating {settings.task}") as bar:
                 shown = _successes(settings, scenes, pool, wanted)
@@ -99,6 +109,11 @@ def demonstrate(settings: Demonstrations, workers: int = 1) -> int:
                     writer.adopt(shard)
                     added += len(group)
                     bar.update(len(group))
+            if added < wanted:
+                raise Refused(
+                    f"first is {settings.first} and scenes end at {_PLAYED - 1}, {wanted - added} episodes too few; "
+                    "expected a lower first; what was added stays"
+                )
     except OSError as error:
         raise Refused(
             f"{settings.out} cannot be written ({error}); expected room there; what is in it stays"
@@ -116,7 +131,7 @@ def _pool(workers: int) -> ProcessPoolExecutor:
 
 
 def _successes(
-    settings: Demonstrations, scenes: Iterator[int], pool: ProcessPoolExecutor, wanted: int
+    settings: Demonstrations, scenes: range, pool: ProcessPoolExecutor, wanted: int
 ) -> Iterator[tuple[Clip, RobotColumns]]:
     """Yield the wanted number of acts that reach the goal."""
     for tried, group in enumerate(batched(scenes, _SCENES_AT_ONCE)):

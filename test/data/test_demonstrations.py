@@ -9,7 +9,7 @@ from mask2iv_ros.cameras.metaworld import ACTION_NAMES, STATE_NAMES, MetaWorldCa
 from mask2iv_ros.data.clips import require_training_clips
 from mask2iv_ros.data.demonstrations import Demonstrations, demonstrate
 from mask2iv_ros.data.labelled import LabelledDataset
-from mask2iv_ros.data.splits import DEMONSTRATIONS
+from mask2iv_ros.data.splits import DEMONSTRATIONS, TRIALS
 from mask2iv_ros.errors import Refused
 from mask2iv_ros.export import read_provenance
 
@@ -69,6 +69,16 @@ def test_in_play_the_hand_moves_about_in_scenes_of_its_own(tmp_path: Path):
     assert all(np.ptp(robot.state[:, :3], axis=0).max() > 0.1 for robot in robots)
     assert np.abs(robots[0].action - robots[1].action).max() > 0.5
     assert LabelledDataset.open(tmp_path / "play").settings.columns.keys() == {"observation.state", "action"}
+    # Beside them the expert's keep their own numbers: other scenes would be those of another dataset.
+    assert demonstrate(Demonstrations(tmp_path / "play", "coffee-push", 1, size=SIZE)) == 1
+    assert read_provenance(dataset.root, imagined_only=False)[2].seed < DEMONSTRATIONS.start + 500_000
+
+
+def test_no_scene_is_of_another_kind(tmp_path: Path):
+    settings = Demonstrations(tmp_path / "play", "coffee-push", 2, first=499_999, size=SIZE, play=True)
+    with pytest.raises(Refused, match="1 episodes too few; expected a lower first"):
+        demonstrate(settings)
+    assert not {one.seed for one in read_provenance(tmp_path / "play", imagined_only=False)} & set(TRIALS)
 
 
 def test_one_rig_has_one_look_and_one_view():
@@ -91,6 +101,7 @@ def test_one_rig_has_one_look_and_one_view():
         ({"first": -1}, "first is -1"),
         ({"size": (50, 64)}, "multiples of 8"),
         ({"stride": 7}, "divisor of 80"),
+        ({"rig": Rig(looks=-1)}, "looks is -1"),
     ],
 )
 def test_settings_out_of_range_are_refused(tmp_path: Path, change: dict, words: str):
