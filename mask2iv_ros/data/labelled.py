@@ -120,7 +120,11 @@ class LabelledDataset:
 
     @property
     def settings(self) -> ExportSettings:
-        """How a dataset is written that can be merged with this one."""
+        """How a dataset is written that can be merged with this one.
+
+        Raises:
+            Refused: its state or its action is no vector.
+        """
         return ExportSettings(self.camera, *(self._names(key) for key in (STATE_KEY, ACTION_KEY)))
 
     def robot(self, index: int) -> RobotColumns:
@@ -149,11 +153,16 @@ class LabelledDataset:
         feature = self._features.get(key)
         if feature is None:
             return ()
-        (count,), names = feature["shape"], feature.get("names")
-        if isinstance(names, dict):  # LeRobot's older recorders name the kind of thing above the columns
-            names = [one for group in names.values() for one in group]
-        if names is None or len(names) != count:
-            names = [f"{key.rpartition('.')[2]}_{column}" for column in range(count)]
+        shape, names = feature.get("shape"), feature.get("names")
+        if not isinstance(shape, list) or len(shape) != 1 or type(shape[0]) is not int or shape[0] < 1:
+            raise Refused(f"{key} of {self.root} has the shape {str(shape)[:80]}; expected a vector")
+        if isinstance(names, dict):
+            # LeRobot's older recorders name the kind of thing above the columns, its simulators number the names.
+            groups = list(names.values())
+            nested = all(isinstance(group, list) for group in groups)
+            names = [one for group in groups for one in group] if nested else list(names)
+        if not isinstance(names, list) or len(names) != shape[0]:
+            names = [f"{key.rpartition('.')[2]}_{column}" for column in range(shape[0])]
         return tuple(map(str, names))
 
     def _row(self, index: int) -> dict[str, Any]:

@@ -227,3 +227,28 @@ def test_what_is_known_is_plain(tmp_path: Path):
     root = write_tiny_dataset(tmp_path / "one", clips=1, frames=2)
     (info,) = LabelledDataset.open(root).episodes
     assert info == EpisodeInfo(0, 2, "push the square a little to the right", info.digest)
+
+
+@pytest.mark.parametrize(
+    ("names", "found"),
+    [
+        (["a", "b"], ("a", "b")),
+        ({"motors": ["a", "b"]}, ("a", "b")),
+        ({"a": 0, "b": 1}, ("a", "b")),
+        (None, ("action_0", "action_1")),
+        (7, ("action_0", "action_1")),
+    ],
+)
+def test_columns_are_named_as_any_recorder_of_lerobot_names_them(root: Path, names, found: tuple[str, ...]):
+    feature = {"dtype": "float32", "shape": [2], "names": names}
+    edit_info(root, lambda info: info["features"].update(action=feature))
+    assert LabelledDataset.open(root).settings.action == found
+
+
+@pytest.mark.parametrize("shape", [[2, 7], [], ["2"], [0], 2, None])
+def test_an_action_that_is_no_vector_is_refused(root: Path, shape):
+    feature = {"dtype": "float32", "shape": shape, "names": None}
+    edit_info(root, lambda info: info["features"].update(action=feature))
+    dataset = LabelledDataset.open(root)
+    with pytest.raises(Refused, match=r"action of .* has the shape"):
+        _ = dataset.settings
