@@ -11,7 +11,7 @@ from mask2iv_ros.data.demonstrations import Demonstrations, demonstrate
 from mask2iv_ros.data.labelled import LabelledDataset
 from mask2iv_ros.errors import Refused
 from mask2iv_ros.export.schema import require_same
-from mask2iv_ros.policy.benchmark.imagined import imagine
+from mask2iv_ros.policy.benchmark.imagined import imagine, require_count
 from mask2iv_ros.policy.benchmark.plan import ARMS, REAL, Plan
 
 
@@ -22,7 +22,7 @@ def make_datasets(plan: Plan, workers: int) -> None:
         Refused: a dataset cannot be made, cannot be read, or has other features than the demonstrations.
     """
     for task in plan.tasks:
-        demonstrate(Demonstrations(plan.dataset(task, REAL), task, plan.demonstrations), workers)
+        _demonstrate(plan, task, REAL, plan.demonstrations, workers)
         for one in plan.extra:
             require_mergeable(plan.source(task, one.name), plan.dataset(task, REAL))
         if "imagined" in plan.arms:
@@ -31,7 +31,7 @@ def make_datasets(plan: Plan, workers: int) -> None:
             require_mergeable(plan.source(task, "imagined"), plan.dataset(task, REAL))
         for arm in [*plan.arms, *(one.name for one in plan.extra if not one.alone)]:
             if arm == "ceiling":
-                demonstrate(Demonstrations(plan.dataset(task, arm), task, _at_ceiling(plan, task)), workers)
+                _demonstrate(plan, task, arm, _at_ceiling(plan, task), workers)
             elif arm == "imagined" or arm not in ARMS:
                 _merge([plan.dataset(task, REAL), plan.source(task, arm)], plan.dataset(task, arm))
 
@@ -52,6 +52,12 @@ def require_mergeable(other: Path, real: Path) -> None:
         raise Refused(
             f"{other} has frames of {size} at {info['fps']} fps; expected {dataset.size} at {dataset.fps}, as in {real}"
         )
+
+
+def _demonstrate(plan: Plan, task: str, arm: str, episodes: int, workers: int) -> None:
+    root = plan.dataset(task, arm)
+    demonstrate(Demonstrations(root, task, episodes), workers)
+    require_count(root, episodes)
 
 
 def _at_ceiling(plan: Plan, task: str) -> int:

@@ -21,10 +21,11 @@ def imagine(plan: Plan, task: str, workers: int) -> None:
     """Make `plan.source(task, "imagined")`, if it is not there: learn to label, imagine, take the first that are good.
 
     Raises:
-        Refused: a step cannot be done, or too few rollouts are good.
+        Refused: a step cannot be done, too few rollouts are good, or another number of them is there.
     """
     out, real = plan.source(task, "imagined"), plan.dataset(task, REAL)
     if out.exists():
+        require_count(out, plan.more)
         return
     labeller = _labeller(real, out.with_name("labeller"), out.with_name("measured"), task, workers)
     # Imported here: torch costs seconds.
@@ -60,6 +61,16 @@ def _labeller(real: Path, out: Path, measured: Path, task: str, workers: int) ->
         experiment = read_settings(LabellerExperiment, experiment_file("default_actions"), [])
         train_labeller(experiment, real, out, measured, state=True)
     return out
+
+
+def require_count(root: Path, episodes: int) -> None:
+    """Check that a dataset of an earlier run has as many episodes as are wanted now.
+
+    Raises:
+        Refused: it has another number.
+    """
+    if (found := len(LabelledDataset.open(root).episodes)) != episodes:
+        raise Refused(f"{root} has {found} episodes and {episodes} are wanted; expected another folder, or remove it")
 
 
 def take(root: Path, count: int, out: Path) -> None:

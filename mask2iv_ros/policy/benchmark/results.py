@@ -75,9 +75,9 @@ def read_result(plan: Plan, run: Run) -> Result:
     path = plan.result(run)
     try:
         found = json.loads(path.read_text())
-        settings = found["plan"]
+        settings = dict(found["plan"])
         result = Result(Run(**found["run"]), found["training"], found["evaluation"])
-        seeds = sorted(result.values("success"))
+        (seeds,) = {tuple(sorted(result.values(figure))) for figure in ("success", "distance_m", "goal_iou")}
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise Refused(f"{path} cannot be read ({error}); remove it to have the run repeated") from error
     if result.run != run:
@@ -85,7 +85,7 @@ def read_result(plan: Plan, run: Run) -> Result:
     for name, wanted in plan.same_for_all.items():
         if settings.get(name) != wanted:
             raise Refused(f"{path} was made with {name} {settings.get(name)}; expected {wanted}, or another folder")
-    if seeds != list(range(plan.episodes)):
+    if seeds != tuple(range(plan.episodes)):
         raise Refused(f"{path} has {len(seeds)} scenes; expected those of seeds 0 to {plan.episodes - 1}")
     return result
 

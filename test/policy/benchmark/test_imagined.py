@@ -7,6 +7,7 @@ import pytest
 from mask2iv_ros.data.clips import write_clips
 from mask2iv_ros.data.labelled import LabelledDataset
 from mask2iv_ros.data.tiny import tiny_clip
+from mask2iv_ros.errors import Refused
 from mask2iv_ros.policy.benchmark.datasets import require_mergeable
 from mask2iv_ros.policy.benchmark.imagined import imagine, take
 from mask2iv_ros.policy.benchmark.plan import Plan
@@ -40,3 +41,5 @@ def test_what_is_there_is_not_imagined_again(three: Path, tmp_path: Path):
     before = sorted(path.name for path in out.parent.iterdir())
     imagine(plan, "coffee-push", 1)
     assert sorted(path.name for path in out.parent.iterdir()) == before
+    with pytest.raises(Refused, match="has 2 episodes and 3 are wanted"):
+        imagine(replace(plan, more=3), "coffee-push", 1)

@@ -1,5 +1,6 @@
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -60,10 +61,12 @@ def test_results_of_another_benchmark_are_refused_before_anything_runs(plan: Pla
     path = plan.result(run)
     found = json.loads(path.read_text())
     for change, said in (
-        ({"plan": found["plan"] | {"steps": 7}}, "was made with steps 7; expected 1000"),
+        ({"plan": found["plan"] | {"steps": 7}}, f"was made with steps 7; expected {plan.steps}"),
         ({"run": found["run"] | {"seed": 1}}, "is of the run coffee-push-real-1"),
         ({"evaluation": {"episodes": found["evaluation"]["episodes"][:2]}}, "has 2 scenes"),
         ({"run": 3}, "cannot be read"),
+        ({"plan": 3}, "cannot be read"),
+        ({"evaluation": {"episodes": [{"seed": 0, "success": True}]}}, "cannot be read"),
     ):
         path.write_text(json.dumps(found | change))
         with pytest.raises(Refused, match=said):
@@ -98,3 +101,5 @@ def test_datasets_are_merged_by_lerobot_if_they_have_the_same_features(shown: Pa
         merged = json.loads((plan.dataset("coffee-push", "twice") / "meta/info.json").read_text())
         assert (merged["total_episodes"], merged["total_frames"]) == (4, 64)
         assert merged["features"].keys() == info["features"].keys()
+    with pytest.raises(Refused, match="has 2 episodes and 1 are wanted"):
+        make_datasets(replace(plan, demonstrations=1), 1)
