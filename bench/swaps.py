@@ -65,7 +65,8 @@ def main() -> None:
         followed = imaginer.imagine(scene, goal, trajectory=true.trajectory, **told)
         free = imaginer.imagine(scene, goal, **told)
         estimates = labeller.label([true, followed, free], [robot.state[0]] * len(SWAPS))
-        estimates[0] = replace(estimates[0], state=robot.state)
+        measured = replace(estimates[0].estimate, state_deviation=None)
+        estimates[0] = replace(estimates[0], state=robot.state, estimate=measured)
         for swap, rollout, estimate in zip(SWAPS, (true, followed, free), estimates, strict=True):
             made[swap].append((rollout, estimate))
     for swap, pairs in made.items():
