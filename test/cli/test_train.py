@@ -234,7 +234,7 @@ def test_evaluate_measures_what_was_trained(begun: Path, data: Path, tmp_path: P
     [
         (
             {"--config": "nowhere"},
-            "experiment 'nowhere' is no YAML file; accepted are ablation_stage2, default_autoencoder",
+            "experiment 'nowhere' is no YAML file; accepted are ablation_stage2, default_actions",
         ),
         ({"--config": "default_stage1"}, "trains stage trajectory; expected video for stage2"),
         ({"--set": "optimiser.speed=1"}, "optimiser.speed is unknown"),

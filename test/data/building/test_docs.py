@@ -48,4 +48,4 @@ def test_the_commands_are_understood(command: str):
 
 
 def test_there_are_commands():
-    assert len(COMMANDS) == 3
+    assert len(COMMANDS) == 4
