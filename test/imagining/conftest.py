@@ -46,5 +46,5 @@ def labeller(robot_source: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     """Trained on the six clips for two steps."""
     network = NetworkSettings((32, 64), widths=(8, 8, 8), keypoints=4, layers=1, heads=1)
     out = tmp_path_factory.mktemp("labeller") / "labeller"
-    train_labeller(LabellerExperiment(network, steps=2, batch=2, span=3), robot_source, out, state=True)
+    train_labeller(LabellerExperiment(network, steps=2, batch=2, span=4), robot_source, out, state=True)
     return out
