@@ -44,7 +44,7 @@ def robot_source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def labeller(robot_source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Trained on the six clips for two steps."""
-    network = NetworkSettings((32, 64), widths=(8, 8, 8), keypoints=4, layers=1, heads=1)
+    network = NetworkSettings((32, 64), chunk=2, seen=3, widths=(8, 16), keypoints=4, layers=1, heads=1)
     out = tmp_path_factory.mktemp("labeller") / "labeller"
     train_labeller(LabellerExperiment(network, steps=2, batch=2, span=4), robot_source, out, state=True)
     return out
