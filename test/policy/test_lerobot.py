@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 from lerobot.datasets.dataset_reader import DatasetReader
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
 from lerobot.scripts import lerobot_eval, lerobot_train
@@ -21,7 +22,10 @@ PLUGIN = "discover_packages_path=mask2iv_ros.policy"
 @pytest.fixture(autouse=True)
 def as_before() -> Iterator[None]:
     root, handlers = logging.getLogger(), list(logging.getLogger().handlers)
+    # A process has one precision for good, and other tests train in another one.
+    AcceleratorState._reset_state(reset_partial_state=True)
     yield
+    AcceleratorState._reset_state(reset_partial_state=True)
     root.handlers[:] = handlers
     remember_frames(0)
 

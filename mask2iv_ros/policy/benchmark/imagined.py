@@ -54,12 +54,9 @@ def _labeller(real: Path, out: Path, measured: Path, task: str, workers: int) ->
     if not out.exists():
         from mask2iv_ros.actions.settings import LabellerExperiment
         from mask2iv_ros.actions.train import train_labeller
-        from mask2iv_ros.cli.train import experiment_file
-        from mask2iv_ros.training.reading import read_settings
 
         demonstrate(Demonstrations(measured, task, _MEASURED, first=_ELSEWHERE), workers)
-        experiment = read_settings(LabellerExperiment, experiment_file("default_actions"), [])
-        train_labeller(experiment, real, out, measured, state=True)
+        train_labeller(LabellerExperiment(), real, out, measured, state=True)
     return out
 
 
