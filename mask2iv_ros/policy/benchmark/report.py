@@ -113,7 +113,7 @@ def _head(plan: Plan, results: Sequence[Result]) -> Iterator[Markup]:
             "CPU time": f"{sum(_seconds(one) for one in results) / 3600:.1f} h in all",
         }
     )
-    if plan.imagined:
+    if "imagined" in plan.arms:
         yield paragraph(_GENERATOR)
 
 
@@ -177,7 +177,7 @@ def _policy_films(plan: Plan, results: Sequence[Result], shown: Path) -> Iterato
 
 
 def _imagined_films(plan: Plan, shown: Path) -> Iterator[Markup]:
-    for task in plan.tasks if plan.imagined else ():
+    for task in plan.tasks if "imagined" in plan.arms else ():
         source = plan.source(task, "imagined")
         if not source.is_dir():
             yield paragraph(f"{task}: the imagined dataset is not on this machine.")
