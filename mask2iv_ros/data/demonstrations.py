@@ -15,10 +15,10 @@ from pathlib import Path
 from tqdm import tqdm
 
 from mask2iv_ros.cameras.looks import Rig
-from mask2iv_ros.cameras.metaworld import ACTION_NAMES, CONTROL_HZ, STATE_NAMES, MetaWorldCamera
+from mask2iv_ros.cameras.metaworld import ACTION_NAMES, STATE_NAMES, MetaWorldCamera
 from mask2iv_ros.cameras.tasks import TASKS
 from mask2iv_ros.data.clips import Clip, task_of, write_clips
-from mask2iv_ros.data.metaworld import FINER, render_demonstration
+from mask2iv_ros.data.metaworld import FINER, render_demonstration, require_renderable
 from mask2iv_ros.data.splits import DEMONSTRATIONS
 from mask2iv_ros.data.workers import end_with_parent
 from mask2iv_ros.errors import Refused
@@ -66,12 +66,7 @@ class Demonstrations:
             raise Refused(f"first is {self.first}; expected 0 to {_PLAYED - 1}")
         if self.rig.looks < 0:
             raise Refused(f"looks is {self.rig.looks}; expected 0 or more")
-        if any(side % 8 or not 32 <= side <= 536 for side in self.size):
-            raise Refused(f"size {self.size} cannot be rendered; expected multiples of 8 from 32 to 536")
-        if self.frames < 2 or self.stride < 1 or CONTROL_HZ % self.stride:
-            raise Refused(
-                f"frames={self.frames}, stride={self.stride}; expected at least 2 and a divisor of {CONTROL_HZ}"
-            )
+        require_renderable(self.size, self.frames, self.stride)
 
     @property
     def scenes(self) -> range:

@@ -57,12 +57,7 @@ class MetaWorldClips:
         for task in self.tasks:
             if task not in TASKS:
                 raise Refused(f"task {task!r} is unknown; accepted are {', '.join(TASKS)}")
-        if any(side % 8 or not 32 <= side <= 536 for side in self.size):
-            raise Refused(f"size {self.size} cannot be rendered; expected multiples of 8 from 32 to 536")
-        if self.frames < 2 or self.stride < 1 or CONTROL_HZ % self.stride:
-            raise Refused(
-                f"frames={self.frames}, stride={self.stride}; expected at least 2 and a divisor of {CONTROL_HZ}"
-            )
+        require_renderable(self.size, self.frames, self.stride)
         for split, count in self.clips:
             if split not in SPLITS or count < 0:
                 raise Refused(f"{count} clips of {split!r}; expected a count of {', '.join(SPLITS)}")
@@ -130,6 +125,18 @@ def _build(settings: MetaWorldClips, workers: int) -> int:
         for split in writers:
             shutil.rmtree(_shards(settings, split), ignore_errors=True)
         return bar.total
+
+
+def require_renderable(size: tuple[int, int], frames: int, stride: int) -> None:
+    """Check what a clip is to be.
+
+    Raises:
+        Refused: a size that is not rendered, fewer than two frames, or a stride that gives no whole rate.
+    """
+    if any(side % 8 or not 32 <= side <= 536 for side in size):
+        raise Refused(f"size {size} cannot be rendered; expected multiples of 8 from 32 to 536")
+    if frames < 2 or stride < 1 or CONTROL_HZ % stride:
+        raise Refused(f"frames={frames}, stride={stride}; expected at least 2 and a divisor of {CONTROL_HZ}")
 
 
 def render_clip(
