@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import isfinite
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,17 +10,14 @@ import numpy as np
 import torch
 from jaxtyping import BFloat16, Float, Int, UInt8
 from torch import Tensor
-from tqdm import tqdm
 
 from mask2iv_ros.actions.demonstrations import Demonstration
 from mask2iv_ros.actions.frames import blur, imagined
 from mask2iv_ros.actions.network import CHANNELS, ActionNetwork
 from mask2iv_ros.actions.scale import Scale
 from mask2iv_ros.actions.settings import LabellerExperiment
-from mask2iv_ros.errors import Refused
-from mask2iv_ros.training.curves import Curves
+from mask2iv_ros.training.descent import descend
 from mask2iv_ros.training.order import generator_at, seed_at
-from mask2iv_ros.training.schedule import rate_factor
 
 
 class _Memory(NamedTuple):
@@ -61,32 +57,13 @@ def fit(
     network = ActionNetwork(experiment.network, len(actions.mean), len(states.mean)).train()
     memory = _remember(episodes, actions, states, experiment)
     renewed = max(1, round(experiment.reuse * len(memory.action) / (experiment.batch * memory.span)))
-    optimiser = torch.optim.AdamW(network.parameters(), lr=experiment.rate, weight_decay=experiment.decay)
-    warm_up = max(1, experiment.steps // 20)
-    losses: list[float] = []
-    bar = tqdm(range(experiment.steps), desc=words, unit="step", mininterval=5)
-    curves = Curves(work, 0)
-    for step in bar:
+
+    def loss_at(step: int) -> Float[Tensor, ""]:
         if step % renewed == 0:
             _look_anew(memory, experiment, random)
-        loss = _loss(network, memory, experiment, random)
-        optimiser.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        for group in optimiser.param_groups:
-            group["lr"] = experiment.rate * rate_factor(step, experiment.steps, warm_up)
-        optimiser.step()
-        losses.append(loss.item())
-        if not isfinite(losses[-1]):
-            raise Refused(
-                f"the loss of step {step + 1} is {losses[-1]}; expected a rate below {experiment.rate} to converge"
-            )
-        if (step + 1) % experiment.every == 0:
-            point = {"loss": float(np.mean(losses[-experiment.every :]))}
-            curves.points(step + 1, point)
-            curves.line(step + 1, point)
-            bar.set_postfix(loss=f"{np.mean(losses[-50:]):.3f}", refresh=False)
-    curves.close()
+        return _loss(network, memory, experiment, random)
+
+    descend(network, loss_at, experiment, experiment.decay, max(1, experiment.steps // 20), work, words)
     return network.eval()
 
 

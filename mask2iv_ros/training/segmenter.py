@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from math import isfinite
 from pathlib import Path
 
 import numpy as np
@@ -25,9 +24,9 @@ from mask2iv_ros.generator.framing import Framing
 from mask2iv_ros.masks import Role, iou
 from mask2iv_ros.scoring.segmenter import ROLES, Segmenter, find_roles, one_hot
 from mask2iv_ros.training.curves import Curves
+from mask2iv_ros.training.descent import descend
 from mask2iv_ros.training.imagined import Look, erase_object, imagine_look, shift_colours, through_autoencoder
 from mask2iv_ros.training.order import seed_at
-from mask2iv_ros.training.schedule import rate_factor
 
 _IGNORED = -100  # what cross_entropy leaves out
 
@@ -158,34 +157,14 @@ def fit(
     rng = np.random.default_rng(experiment.seed)
     shown = _shown(clips)
     weights = torch.tensor(experiment.weights)
-    optimiser = torch.optim.AdamW(model.parameters(), lr=experiment.rate, weight_decay=0.01)
-    warm_up = max(1, experiment.steps // 25)
-    losses: list[float] = []
-    bar = tqdm(range(experiment.steps), desc="segmenter", unit="step", mininterval=5)
-    curves = Curves(work, 0)
-    for step in bar:
+
+    def loss_at(_: int) -> Float[Tensor, ""]:
         frame, first, roles, truth = _draw(clips, shown, autoencoder, experiment, rng)
         with torch.autocast("cpu", torch.bfloat16):
             logits = model(frame, first, roles).float()
-        loss = F.cross_entropy(logits, truth, weights) + _overlap_loss(logits, truth)
-        optimiser.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        for group in optimiser.param_groups:
-            group["lr"] = experiment.rate * rate_factor(step, experiment.steps, warm_up)
-        optimiser.step()
-        losses.append(loss.item())
-        if not isfinite(losses[-1]):
-            raise Refused(
-                f"the loss of step {step + 1} is {losses[-1]}; expected a rate below {experiment.rate} to converge"
-            )
-        if (step + 1) % experiment.every == 0:
-            point = {"loss": float(np.mean(losses[-experiment.every :]))}
-            curves.points(step + 1, point)
-            curves.line(step + 1, point)
-            bar.set_postfix(loss=f"{np.mean(losses[-50:]):.4f}", refresh=False)
-    curves.close()
-    return losses
+        return F.cross_entropy(logits, truth, weights) + _overlap_loss(logits, truth)
+
+    return descend(model, loss_at, experiment, 0.01, max(1, experiment.steps // 25), work, "segmenter")
 
 
 def evaluate(
