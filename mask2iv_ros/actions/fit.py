@@ -38,6 +38,7 @@ def fit(
     experiment: LabellerExperiment,
     work: Path,
     words: str = "labeller",
+    base: ActionNetwork | None = None,
 ) -> ActionNetwork:
     """Return a network trained on episodes.
 
@@ -48,6 +49,7 @@ def fit(
         experiment: see `LabellerExperiment`.
         work: for the curves.
         words: what the progress bar calls it.
+        base: whose weights it begins with, of the same settings and columns; it stays as it is.
 
     Raises:
         Refused: the loss is no longer finite.
@@ -55,6 +57,8 @@ def fit(
     torch.manual_seed(seed_at(experiment.seed))
     random = generator_at(experiment.seed, 1)
     network = ActionNetwork(experiment.network, len(actions.mean), len(states.mean)).train()
+    if base is not None:
+        network.load_state_dict(base.state_dict())
     memory = _remember(episodes, actions, states, experiment)
     renewed = max(1, round(experiment.reuse * len(memory.action) / (experiment.batch * memory.span)))
 

@@ -58,6 +58,15 @@ class Scale:
         told = (tuple(one.tolist()) for one in (everything.min(0), everything.max(0)))
         return cls(tuple(everything.mean(0).tolist()), tuple(spread.tolist()), ones, ones, *told)
 
+    def like(self, other: Scale) -> Self:
+        """Return the same limits and constants in the units of another, as far as that knows a column to vary."""
+        known = [bool(ours and theirs) for ours, theirs in zip(self.spread, other.spread, strict=True)]
+        mean, spread = (
+            tuple(theirs if take else ours for ours, theirs, take in zip(*pair, known, strict=True))
+            for pair in ((self.mean, other.mean), (self.spread, other.spread))
+        )
+        return replace(self, mean=mean, spread=spread)
+
     @property
     def constant(self) -> list[int]:
         """The columns that hold one value."""

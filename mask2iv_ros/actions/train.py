@@ -56,6 +56,7 @@ def train_labeller(
     state: bool = False,
     compare_masks: bool = False,
     camera: str | None = None,
+    base: Path | None = None,
 ) -> Findings:
     """Train a labeller into a new folder, with a report.
 
@@ -67,22 +68,29 @@ def train_labeller(
         state: the labeller estimates the states, too.
         compare_masks: train a second network without masks and measure it, too.
         camera: whose frames and labels, where a dataset has several.
+        base: a labeller to go on from, of the same robot at the same rate, whatever its camera: one that has seen more
+            of it needs fewer demonstrations.
 
     Returns:
         What the report tells.
 
     Raises:
         Refused: a dataset cannot be read, has no actions or too few episodes, the two differ, all actions are constant
-            or one is not finite, states are asked for and there are none, `out` is taken or cannot be
-            written, or the loss is no longer finite.
+            or one is not finite, states are asked for and there are none, `base` is of another
+            robot, rate or network or is to be compared without masks, `out` is taken or cannot be written, or the
+            loss is no longer finite.
     """
     _require_free(out)
     dataset = open_demonstrations(data, camera)
+    start = None if base is None else _open_base(base, experiment, dataset, compare_masks)
     if state and not dataset.settings.state:
         raise Refused(f"{data} has no observation.state to learn; expected one that has, or a training without --state")
     split = _split(experiment, dataset, validation, camera)
     actions = Scale.of([one.action for one in split.learned])
     states = Scale.of([one.state for one in split.learned])
+    if start is not None:
+        actions = actions.like(start.actions)
+        states = states if start.states is None else states.like(start.states)
     if len(actions.constant) == len(actions.mean):
         names = ", ".join(dataset.settings.action)
         raise Refused(f"all columns of action are constant in {data} ({names}); expected demonstrations that move")
@@ -90,12 +98,14 @@ def train_labeller(
     try:
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir(parents=True)
-        labeller, measured, answers = _train(experiment, split, dataset, actions, states, state, work)
+        labeller, measured, answers = _train(experiment, split, dataset, actions, states, state, work, start)
         without = None
         if compare_masks:
             blind = replace(experiment, network=replace(experiment.network, masks=False))
             _, without, _ = _train(blind, split, dataset, actions, states, state, work / "without_masks")
         about = {"experiment": asdict(experiment), "episodes": {k: len(v) for k, v in vars(split).items()}}
+        if start is not None:
+            about["base"] = start.source
         labeller = labeller.save(work, about)
         findings = Findings(
             labeller=labeller,
@@ -124,11 +134,12 @@ def _train(
     states: Scale,
     with_states: bool,
     work: Path,
+    start: Labeller | None = None,
 ) -> tuple[Labeller, Measured, list[Answers]]:
     """Return a labeller that is not written yet, its actions of what is measured on, and its answers."""
     shown = experiment.network
     words = "labeller" if shown.masks else "without masks"
-    network = fit(split.learned, actions, states, experiment, work / "curves", words)
+    network = fit(split.learned, actions, states, experiment, work / "curves", words, start and start.network)
 
     def ask(episodes: Sequence[Demonstration]) -> list[Answers]:
         return [estimate(network, shown, one.frames, one.labels) for one in episodes]
@@ -166,6 +177,25 @@ def _train(
     values, deviations = zip(*found, strict=True)
     values, truth = [actions.limited(one) for one in values], [one.action for one in split.measured]
     return labeller, Measured(dataset.settings.action, truth, values, deviations), answers
+
+
+def _open_base(base: Path, experiment: LabellerExperiment, dataset: LabelledDataset, compare_masks: bool) -> Labeller:
+    start = Labeller.load(base, "cpu")
+    if compare_masks:
+        raise Refused("a network without masks cannot go on from --base, so comparing would be unfair; leave one out")
+    pairs = {
+        "columns of action": (start.settings.action, dataset.settings.action),
+        "columns of observation.state": (start.settings.state, dataset.settings.state),
+        "fps": (start.fps, dataset.fps),
+    }
+    for name, (theirs, ours) in pairs.items():
+        if theirs != ours:
+            raise Refused(f"base {base} has {name} {theirs} and {dataset.root} {ours}; expected the same of both")
+    if start.shown != experiment.network:
+        raise Refused(
+            f"base {base} has the network {start.shown}; expected these settings and not {experiment.network}"
+        )
+    return start
 
 
 def _measure_states(labeller: Labeller, episodes: Sequence[Demonstration], answers: Sequence[Answers]) -> Measured:

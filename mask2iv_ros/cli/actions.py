@@ -21,6 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--compare-masks", action="store_true", help="measure a network without masks, too: twice the time"
     )
     train.add_argument("--camera", help="whose frames and labels, where a dataset has several")
+    train.add_argument("--base", type=Path, help="labeller to go on from, of the same robot before any camera")
     train.add_argument(
         "--config", default="default_actions", help="a name under config/experiments, or a YAML file (%(default)s)"
     )
@@ -67,6 +68,7 @@ def _train(arguments: argparse.Namespace) -> int:
         state=arguments.state,
         compare_masks=arguments.compare_masks,
         camera=arguments.camera,
+        base=arguments.base,
     )
     labeller = findings.labeller
     for column in labeller.actions.constant:

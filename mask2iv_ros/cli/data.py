@@ -27,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         option, words = f"--{name.replace('_', '-')}", name.replace("_", " ")
         metaworld.add_argument(option, type=int, default=split.clips, help=f"clips per task, {words} (%(default)s)")
     metaworld.add_argument("--size", type=int, nargs=2, default=(96, 128), metavar=("HEIGHT", "WIDTH"), help="pixels")
+    metaworld.add_argument("--actions", action="store_true", help="with states and actions: for mask2iv actions")
     metaworld.add_argument("--workers", type=int, default=2, help="processes (%(default)s)")
     metaworld.set_defaults(make=_clips)
     shown = sources.add_parser("demonstrations", help="of one simulated robot before one camera, with actions")
@@ -73,6 +74,7 @@ def _clips(arguments: argparse.Namespace) -> int:
         tasks=tuple(arguments.tasks),
         size=tuple(arguments.size),
         clips=tuple((split, getattr(arguments, split)) for split in SPLITS),
+        actions=arguments.actions,
     )
     made = build(settings, arguments.workers)
     print(f"{made} clips rendered into {settings.out}")

@@ -11,6 +11,9 @@ from mask2iv_ros.scene import GOOD
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the verb's arguments."""
     parser.add_argument("source", type=Path, help="LeRobot v3 dataset with labels, as mask2iv data writes it")
+    parser.add_argument(
+        "--scenes", type=Path, help="another dataset of the same camera, whose first frames are begun with"
+    )
     parser.add_argument("--out", type=Path, required=True, help="folder: the dataset is OUT/train, beside it a report")
     parser.add_argument("--labeller", type=Path, help="folder of what estimates actions, from mask2iv actions train")
     parser.add_argument(

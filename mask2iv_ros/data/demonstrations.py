@@ -15,16 +15,14 @@ from pathlib import Path
 from tqdm import tqdm
 
 from mask2iv_ros.cameras.looks import Rig
-from mask2iv_ros.cameras.metaworld import ACTION_NAMES, STATE_NAMES, MetaWorldCamera
+from mask2iv_ros.cameras.metaworld import MetaWorldCamera
 from mask2iv_ros.cameras.tasks import TASKS
 from mask2iv_ros.data.clips import Clip, task_of, write_clips
-from mask2iv_ros.data.metaworld import FINER, render_demonstration, require_renderable
+from mask2iv_ros.data.metaworld import FINER, ROBOT, render_demonstration, require_renderable
 from mask2iv_ros.data.splits import DEMONSTRATIONS
 from mask2iv_ros.data.workers import end_with_parent
 from mask2iv_ros.errors import Refused
-from mask2iv_ros.export import DatasetWriter, ExportSettings, RobotColumns
-
-SETTINGS = ExportSettings(state=STATE_NAMES, action=ACTION_NAMES)
+from mask2iv_ros.export import DatasetWriter, RobotColumns
 
 _SCENES_AT_ONCE = 20
 _PLAYED = 500_000  # from this number on, scenes are played in: both kinds may be merged
@@ -90,7 +88,7 @@ def demonstrate(settings: Demonstrations, workers: int = 1) -> int:
     shard = settings.out.with_name(f".{settings.out.name}.shard")
     added = 0
     try:
-        with DatasetWriter(settings.out, SETTINGS) as writer, _pool(workers) as pool:
+        with DatasetWriter(settings.out, ROBOT) as writer, _pool(workers) as pool:
             known = (one.seed for one in writer.written.values() if task_of(one.id) == settings.task)
             there = [seed for seed in known if seed in settings.scenes]
             begin = settings.scenes.start + settings.first
@@ -100,7 +98,7 @@ def demonstrate(settings: Demonstrations, workers: int = 1) -> int:
                 shown = _successes(settings, scenes, pool, wanted)
                 for group in batched(shown, _SCENES_AT_ONCE):
                     shutil.rmtree(shard, ignore_errors=True)
-                    write_clips(shard, [clip for clip, _ in group], SETTINGS, [robot for _, robot in group])
+                    write_clips(shard, [clip for clip, _ in group], ROBOT, [robot for _, robot in group])
                     writer.adopt(shard)
                     added += len(group)
                     bar.update(len(group))

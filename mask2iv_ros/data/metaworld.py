@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import UInt8
 from tqdm import tqdm
 
-from mask2iv_ros.cameras.metaworld import CONTROL_HZ, MetaWorldCamera
+from mask2iv_ros.cameras.metaworld import ACTION_NAMES, CONTROL_HZ, STATE_NAMES, MetaWorldCamera
 from mask2iv_ros.cameras.play import Play
 from mask2iv_ros.cameras.tasks import TASKS
 from mask2iv_ros.data.clips import Clip, write_clips
@@ -25,11 +25,12 @@ from mask2iv_ros.data.labelled import LabelledDataset
 from mask2iv_ros.data.splits import SPLITS
 from mask2iv_ros.data.workers import end_with_parent
 from mask2iv_ros.errors import Refused
-from mask2iv_ros.export import DatasetWriter, RobotColumns, read_provenance
+from mask2iv_ros.export import DatasetWriter, ExportSettings, RobotColumns, read_provenance
 from mask2iv_ros.masks import Role, resize_labels
 
 _CLIPS_PER_SHARD = 20
 PLAY = "move about"
+ROBOT = ExportSettings(state=STATE_NAMES, action=ACTION_NAMES)
 FINER = 2  # rendered finer and averaged down: no staircases along edges
 
 
@@ -44,6 +45,7 @@ class MetaWorldClips:
         frames: a clip's length.
         stride: control steps between frames, a divisor of 80; at 5, 16 frames last 75 steps, an expert's whole act.
         clips: clips per task, by split; what is not named has none.
+        actions: with the arm's states and actions, for a labeller to learn from.
     """
 
     out: Path
@@ -52,6 +54,7 @@ class MetaWorldClips:
     frames: int = 16
     stride: int = 5
     clips: tuple[tuple[str, int], ...] = tuple((name, split.clips) for name, split in SPLITS.items())
+    actions: bool = False
 
     def __post_init__(self) -> None:
         for task in self.tasks:
@@ -66,6 +69,11 @@ class MetaWorldClips:
     def fps(self) -> int:
         """Frames per second of the clips."""
         return CONTROL_HZ // self.stride
+
+    @property
+    def columns(self) -> ExportSettings:
+        """What is written of every frame."""
+        return ROBOT if self.actions else ExportSettings()
 
 
 @dataclass(frozen=True)
@@ -104,7 +112,9 @@ def build(settings: MetaWorldClips, workers: int = 1) -> int:
 def _build(settings: MetaWorldClips, workers: int) -> int:
     with ExitStack() as stack:
         writers = {
-            split: stack.enter_context(DatasetWriter(settings.out / split)) for split, count in settings.clips if count
+            split: stack.enter_context(DatasetWriter(settings.out / split, settings.columns))
+            for split, count in settings.clips
+            if count
         }
         for split, writer in writers.items():
             _adopt_finished(writer, _shards(settings, split))
@@ -245,10 +255,12 @@ def _render_shard(settings: MetaWorldClips, job: _Job) -> None:
     height, width = settings.size
     station = SPLITS[job.split].station
     with MetaWorldCamera((job.task,), (FINER * height, FINER * width), station=station) as camera:
-        clips = [
-            render_clip(camera, job.task, seed, settings.size, settings.frames, settings.stride) for seed in job.seeds
+        shown = [
+            render_demonstration(camera, job.task, seed, settings.size, settings.frames, settings.stride)
+            for seed in job.seeds
         ]
-    if seen := [clip for clip in clips if clip is not None]:
+    if seen := [(clip, robot) for clip, robot in shown if clip is not None]:
         part = job.shard.with_name(job.shard.name + ".part")
-        write_clips(part, seen)
+        clips, robots = zip(*seen, strict=True)
+        write_clips(part, clips, settings.columns, robots if settings.actions else None)
         part.rename(job.shard)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Self
 
@@ -80,6 +80,14 @@ class Ground:
             raise Refused(f"none of {len(shown)} episodes of {dataset.root} shows an object; expected labels of one")
         return cls(tuple(shown))
 
+    def with_scenes(self, scenes: Ground) -> Self:
+        """Return what is shown with first frames of another dataset, whose goals are not looked at.
+
+        Their numbers there are `scene_number`'s here.
+        """
+        begun = (replace(one, episode=scene_number(one.episode), goal=None) for one in scenes.shown)
+        return type(self)((*self.shown, *begun))
+
     def of(self, act: str) -> list[Shown]:
         """Return the episodes of an act."""
         return [one for one in self.shown if one.act == act]
@@ -128,6 +136,11 @@ class Ground:
             for mask in (one.start, one.goal):
                 state.update(b"-" if mask is None else np.packbits(mask).tobytes())
         return state.hexdigest()[:16]
+
+
+def scene_number(episode: int) -> int:
+    """Return what stands for an episode of a dataset that only lends its first frames, apart from all others."""
+    return -1 - episode
 
 
 def centroid(mask: Bool[np.ndarray, "h w"]) -> Float[np.ndarray, "2"]:

@@ -68,6 +68,7 @@ def _about(summary: Summary, settings: ImaginingSettings) -> dict[str, object]:
         "rollouts": made,
         "kept": f"{len(summary.kept)} ({100 * len(summary.kept) / max(made, 1):.0f} %)",
         "source": settings.source,
+        **({} if settings.scenes is None else {"first frames": settings.scenes}),
         "checkpoint": settings.checkpoint,
         "actions": f"estimated by {settings.labeller}" if settings.labeller else "none",
         "goals": ", ".join(settings.goals),
@@ -122,7 +123,7 @@ def _kept(summary: Summary, settings: ImaginingSettings) -> list[tuple[str, Roll
     chosen = {one.id for one in sorted(summary.kept, key=lambda one: _draw(one.id))[:_SHOWN]}
     if not chosen:
         return []
-    source = Source.open(settings.source)
+    source = Source.open(settings.begun)
     numbers = {known.id: episode for episode, known in source.known.items()}
     dataset, shown = LabelledDataset.open(settings.dataset), []
     for one in read_provenance(settings.dataset):

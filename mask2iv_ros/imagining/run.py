@@ -65,9 +65,14 @@ def imagine_dataset(settings: ImaginingSettings, workers: int = 1) -> Summary:
         raise Refused(f"workers is {workers}; expected at least 1")
     source = Source.open(settings.source)
     columns = source.require_fit(settings)
-    units = plan(source, settings)
     labeller = load_labeller(settings, source)
     ground = Ground.read(source.dataset, source.known)
+    if settings.scenes is not None:
+        begun = Source.open(settings.scenes)
+        begun.require_before(source)
+        ground = ground.with_scenes(Ground.read(begun.dataset, begun.known))
+        source = begun
+    units = plan(source, settings)
     facts = settings.facts() | {
         "source": ground.digest,
         "checkpoint": checkpoint_digest(settings.checkpoint),

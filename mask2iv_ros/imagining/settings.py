@@ -22,7 +22,7 @@ class ImaginingSettings:
     """What to imagine.
 
     Attributes:
-        source: folder of a LeRobot dataset with labels.
+        source: folder of a LeRobot dataset with labels: what rollouts are to be merged with, and goals drawn from.
         out: folder for the dataset, `OUT/train`, notes and report.
         labeller: folder of what estimates actions; None: none.
         without_actions: leave out state and action, which the source has, for want of a labeller.
@@ -38,6 +38,8 @@ class ImaginingSettings:
         seed: of goals and noise.
         batch: rollouts at once.
         device: "auto", "cpu" or "cuda".
+        scenes: folder of another dataset of the same camera, with labels, at whose frames rollouts begin instead: a
+            photograph takes no operator; None: at the source's.
     """
 
     source: Path
@@ -56,6 +58,7 @@ class ImaginingSettings:
     seed: int = 0
     batch: int = 1
     device: str = "auto"
+    scenes: Path | None = None
 
     def __post_init__(self) -> None:
         for name, most in (("rollouts", _MOST_ROLLOUTS), ("best_of", MAX_BEST_OF), ("batch", 1024)):
@@ -79,6 +82,11 @@ class ImaginingSettings:
         if self.labeller is not None and self.without_actions:
             raise Refused(f"labeller is {self.labeller} and actions are to be left out; expected one of both")
         parse_selection(self.episodes, [])
+
+    @property
+    def begun(self) -> Path:
+        """Folder of the dataset at whose frames rollouts begin."""
+        return self.source if self.scenes is None else self.scenes
 
     @property
     def kinds(self) -> tuple[str, ...]:

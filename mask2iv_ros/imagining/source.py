@@ -52,6 +52,24 @@ class Source:
             raise Refused(f"episodes of {dataset.root} share an id; expected an id of its own for each")
         return cls(dataset, known)
 
+    def require_before(self, source: Source) -> None:
+        """Check that these are scenes of another dataset's robot, before the same camera.
+
+        Raises:
+            Refused: something differs; the message names it.
+        """
+        ours, theirs = self.dataset, source.dataset
+        pairs: dict[str, tuple[object, object]] = {
+            "the camera": (ours.settings.camera, theirs.settings.camera),
+            "fps": (ours.fps, theirs.fps),
+            "frames of (height, width)": (tuple(ours.size), tuple(theirs.size)),
+        }
+        if ours.settings.state:
+            pairs["columns of observation.state"] = ours.settings.state, theirs.settings.state
+        for name, (found, wanted) in pairs.items():
+            if found != wanted:
+                raise Refused(f"{ours.root} has {name} {found} and {theirs.root} {wanted}; expected the same of both")
+
     def scene(self, episode: int, frame: int) -> tuple[Scene, Float32[np.ndarray, "n"] | None]:
         """Return a frame of an episode and the state measured there, where it is known."""
         video, labels, _ = self.dataset.read(episode)

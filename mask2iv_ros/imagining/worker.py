@@ -18,7 +18,7 @@ from mask2iv_ros.evaluation.sheet import describe_scores
 from mask2iv_ros.export import ExportSettings, RobotColumns
 from mask2iv_ros.generator.imagine import Imaginer
 from mask2iv_ros.imagining.goals import GoalSampler, NoGoal
-from mask2iv_ros.imagining.ground import Ground
+from mask2iv_ros.imagining.ground import Ground, scene_number
 from mask2iv_ros.imagining.ledger import Job, Outcome, write_job
 from mask2iv_ros.imagining.plan import Unit
 from mask2iv_ros.imagining.settings import ImaginingSettings
@@ -45,7 +45,7 @@ class Worker:
         Args:
             settings: what to imagine.
             source: of first frames.
-            ground: what it shows.
+            ground: what it, or the dataset that goals are drawn from, shows.
             columns: how rollouts are written.
 
         Raises:
@@ -55,7 +55,7 @@ class Worker:
         self._shown = {one.episode: one for one in ground.shown}
         self._sampler = GoalSampler(ground, settings.seed)
         self._imaginer = Imaginer.load(settings.checkpoint, settings.device, settings.steps)
-        self._labeller = load_labeller(settings, source)
+        self._labeller = load_labeller(settings)
 
     def shard(self, units: Sequence[Unit], folder: Path, told: Told | None = None) -> None:
         """Imagine some rollouts into `folder`, which appears when it is complete.
@@ -101,7 +101,8 @@ class Worker:
         part.rename(folder)
 
     def _goal(self, unit: Unit, scene: Scene) -> Goal | Outcome:
-        shown, start = self._shown[unit.episode], scene.mask(Role.OBJECT)
+        number = unit.episode if self._settings.scenes is None else scene_number(unit.episode)
+        shown, start = self._shown[number], scene.mask(Role.OBJECT)
         try:
             scene.require_roles()
             if unit.listed is None:
@@ -138,8 +139,8 @@ class Worker:
         return Outcome(rollout.id, False, f"{what}: {_reason(verdict)}", "; ".join(doubts.values()))
 
 
-def load_labeller(settings: ImaginingSettings, source: Source) -> Labeller | None:
-    """Return what estimates actions, None where nothing is asked to.
+def load_labeller(settings: ImaginingSettings, source: Source | None = None) -> Labeller | None:
+    """Return what estimates actions, None where nothing is asked to; it is held against the source, if that is told.
 
     Raises:
         Refused: it cannot be loaded, is for another robot or camera than the source's, or does not estimate its states.
@@ -148,7 +149,10 @@ def load_labeller(settings: ImaginingSettings, source: Source) -> Labeller | Non
         return None
     from mask2iv_ros.actions.labeller import Labeller
 
-    labeller, dataset = Labeller.load(settings.labeller, settings.device), source.dataset
+    labeller = Labeller.load(settings.labeller, settings.device)
+    if source is None:
+        return labeller
+    dataset = source.dataset
     labeller.require_same(dataset.settings, dataset.fps, dataset.size, dataset.root)
     if dataset.settings.state:
         labeller.require_state(False, f"what is imagined from {dataset.root}")

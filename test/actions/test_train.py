@@ -88,3 +88,37 @@ def test_what_is_there_already_is_not_overwritten(demonstrations: Path, trained:
     with pytest.raises(Refused, match="is there already"):
         train_labeller(QUICK, demonstrations, trained)
     assert Labeller.load(trained, "cpu").source == before
+
+
+def test_what_a_labeller_knows_already_needs_few_demonstrations(trained: Path, tmp_path: Path):
+    data, other = (write_moving(tmp_path / str(seeds.start), seeds) for seeds in (range(200, 205), range(300, 306)))
+    before = Labeller.load(trained, "cpu").source
+    anew, gone_on = (
+        train_labeller(replace(QUICK, rate=1e-4), data, tmp_path / name, other, state=True, base=base)
+        for name, base in (("anew", None), ("gone_on", trained))
+    )
+    for name in ("right", "down"):
+        errors = [found.figures()["labeller"][name]["rmse"][0] for found in (anew, gone_on)]
+        assert errors[1] < 0.8 * errors[0]
+    assert Labeller.load(trained, "cpu").source == before != gone_on.labeller.source
+    assert json.loads((tmp_path / "gone_on/config.json").read_text())["base"] == before
+    units = [Labeller.load(folder, "cpu").actions for folder in (trained, tmp_path / "gone_on")]
+    assert units[0].spread == units[1].spread, "what the network answers is in the same units"
+    assert units[0].high != units[1].high, "limits are those of the new demonstrations"
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"experiment": replace(QUICK, network=replace(QUICK.network, keypoints=8))}, "has the network .*keypoints=4"),
+        ({"compare_masks": True}, "cannot go on from --base"),
+    ],
+)
+def test_a_base_that_does_not_fit_is_refused(demonstrations: Path, trained: Path, tmp_path: Path, change, words: str):
+    told = {"experiment": QUICK, "data": demonstrations, "out": tmp_path / "out", "base": trained}
+    with pytest.raises(Refused, match=words):
+        train_labeller(**told | change)
+    other = write_moving(tmp_path / "other", range(6), ExportSettings("front", ("x", "y"), ("a", "b", "c")))
+    with pytest.raises(Refused, match=r"base .* has columns of action .* expected the same of both"):
+        train_labeller(**told | {"data": other})
+    assert not (tmp_path / "out").exists()

@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from mask2iv_ros.data import metaworld
 from mask2iv_ros.data.clips import load_clips, write_clips
+from mask2iv_ros.data.labelled import LabelledDataset
 from mask2iv_ros.data.metaworld import MetaWorldClips, build
 from mask2iv_ros.data.splits import SPLITS, split_of
 from mask2iv_ros.errors import Refused
@@ -57,6 +58,21 @@ def test_clips_are_of_their_split_and_show_the_expert(built: Path):
         "train",
         "validation",
     ], "nothing else is left"
+
+
+def test_states_and_actions_are_kept_where_asked_for(built: Path, tmp_path: Path):
+    wanted = settings(tmp_path, clips=(("train", 1),), actions=True)
+    assert build(wanted) == 1
+    dataset = LabelledDataset.open(tmp_path / "train")
+    robot = dataset.robot(0)
+    assert robot.action.shape == (3, 4)
+    assert robot.state.shape == (3, 4)
+    # What the hand is told is where it goes.
+    way = np.diff(robot.state[:, :3], axis=0).ravel()
+    assert way @ robot.action[:-1, :3].ravel() > 0
+    np.testing.assert_array_equal(load_clips(tmp_path, "train")[0].video, load_clips(built, "train")[0].video)
+    with pytest.raises(Refused, match="action"):
+        build(replace(wanted, actions=False, clips=(("train", 2),)))
 
 
 def test_what_is_there_is_kept_and_what_is_missing_made(built: Path, tmp_path: Path):
