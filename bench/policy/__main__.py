@@ -1,8 +1,8 @@
 """Do imagined episodes make a policy better than its few demonstrations do? One command, from nothing to a report.
 
-    python bench/policy --tasks coffee-push push-back --demonstrations 10 --more 30 --out bench_policy
+    python bench/policy --tasks coffee-push push-back --demonstrations 5 --more 90 --out bench_policy
 
-Demonstrates, trains a labeller on the demonstrations (mask2iv actions train), imagines more of them (mask2iv
+Demonstrates, tunes a labeller on the demonstrations (mask2iv actions train --base), imagines more of them (mask2iv
 imagine-dataset; --imagined takes a dataset of your own), trains LeRobot policies with lerobot-train on every arm's
 dataset, tries them with lerobot-eval on the same scenes, and writes bench_policy/report.html, table.md and
 episodes.csv. What is finished is kept: run it again after a kill, or copy bench_policy/results between machines. Arms:
@@ -25,7 +25,7 @@ from mask2iv_ros.policy.benchmark.runs import run_all
 
 def main() -> int:
     """Run what is missing and report; return 0, or 2 where something was refused."""
-    told = "\n".join(f"    {name:10} {words}" for name, words in ARMS.items())
+    told = "\n".join(f"    {name:12} {words}" for name, words in ARMS.items())
     parser = argparse.ArgumentParser(
         "bench/policy", description=(__doc__ or "") + told, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -35,7 +35,12 @@ def main() -> int:
         "--demonstrations", type=int, default=Plan.demonstrations, help="real ones per task (%(default)s)"
     )
     parser.add_argument("--imagined", default="", help="a dataset of your own; {task} stands for the task")
-    parser.add_argument("--more", type=int, default=Plan.more, help="episodes to imagine per task (%(default)s)")
+    parser.add_argument(
+        "--more", type=int, default=Plan.more, help="episodes to imagine per task and arm (%(default)s)"
+    )
+    parser.add_argument(
+        "--photographs", type=int, default=Plan.photographs, help="scenes to photograph per task (%(default)s)"
+    )
     parser.add_argument("--ceiling", type=int, help="demonstrations of the arm ceiling (as many as imagined has)")
     parser.add_argument("--arms", nargs="+", choices=tuple(ARMS), default=tuple(ARMS), help="(all)")
     parser.add_argument(
@@ -63,6 +68,7 @@ def main() -> int:
             given.demonstrations,
             given.imagined,
             given.more,
+            given.photographs,
             given.ceiling,
             tuple(given.arms),
             tuple(Extra.parse(one) for one in given.extra),

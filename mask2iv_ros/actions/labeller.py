@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from importlib.resources import files
 from pathlib import Path
 from typing import Any, Self
 
@@ -29,6 +30,7 @@ from mask2iv_ros.scene import Rollout
 
 FORMAT = 1
 CONFIG, WEIGHTS = "config.json", "weights.safetensors"
+SHIPPED = "default_labeller"  # has seen the stand-in scenes' tasks from many sides
 _MOTION = ("centre", "size", "weights")
 
 
@@ -63,7 +65,7 @@ class Labeller:
         """Load what `save` wrote.
 
         Args:
-            folder: of the labeller.
+            folder: of the labeller, or the name of one that the package carries.
             device: "auto" (the GPU if there is one), "cpu" or "cuda".
 
         Raises:
@@ -74,9 +76,7 @@ class Labeller:
         if device == "cuda" and not torch.cuda.is_available():
             raise Refused("device 'cuda' is not there: torch sees no GPU; use auto or cpu")
         chosen = torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
-        folder = Path(folder).expanduser()
-        if not (folder / CONFIG).is_file():
-            raise Refused(f"{folder} has no {CONFIG}; expected a labeller that `mask2iv actions train` wrote")
+        folder = _find(folder)
         try:
             told, weights = (folder / CONFIG).read_bytes(), (folder / WEIGHTS).read_bytes()
             config = json.loads(told)
@@ -248,6 +248,14 @@ class Labeller:
                 f"numbers, {', '.join(self.settings.state)}"
             )
         return np.asarray(start, np.float32)
+
+
+def _find(name: str | Path) -> Path:
+    shipped = Path(str(files("mask2iv_ros") / "weights")) / SHIPPED
+    for folder in (Path(name).expanduser(), *([shipped] if str(name) == SHIPPED else [])):
+        if (folder / CONFIG).is_file():
+            return folder
+    raise Refused(f"{name} has no {CONFIG}; expected a labeller that `mask2iv actions train` wrote, or {SHIPPED}")
 
 
 def _words(value: object) -> str:

@@ -56,7 +56,7 @@ def train_labeller(
     state: bool = False,
     compare_masks: bool = False,
     camera: str | None = None,
-    base: Path | None = None,
+    base: str | Path | None = None,
 ) -> Findings:
     """Train a labeller into a new folder, with a report.
 
@@ -68,8 +68,8 @@ def train_labeller(
         state: the labeller estimates the states, too.
         compare_masks: train a second network without masks and measure it, too.
         camera: whose frames and labels, where a dataset has several.
-        base: a labeller to go on from, of the same robot at the same rate, whatever its camera: one that has seen more
-            of it needs fewer demonstrations.
+        base: a labeller to go on from, a folder or the package's own by its name: of the same robot at the same rate,
+            whatever its camera. One that has seen more of the robot needs fewer demonstrations.
 
     Returns:
         What the report tells.
@@ -179,7 +179,9 @@ def _train(
     return labeller, Measured(dataset.settings.action, truth, values, deviations), answers
 
 
-def _open_base(base: Path, experiment: LabellerExperiment, dataset: LabelledDataset, compare_masks: bool) -> Labeller:
+def _open_base(
+    base: str | Path, experiment: LabellerExperiment, dataset: LabelledDataset, compare_masks: bool
+) -> Labeller:
     start = Labeller.load(base, "cpu")
     if compare_masks:
         raise Refused("a network without masks cannot go on from --base, so comparing would be unfair; leave one out")

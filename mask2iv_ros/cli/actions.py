@@ -21,7 +21,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--compare-masks", action="store_true", help="measure a network without masks, too: twice the time"
     )
     train.add_argument("--camera", help="whose frames and labels, where a dataset has several")
-    train.add_argument("--base", type=Path, help="labeller to go on from, of the same robot before any camera")
+    train.add_argument(
+        "--base", help="labeller to go on from, of the same robot before any camera: a folder, or default_labeller"
+    )
     train.add_argument(
         "--config", default="default_actions", help="a name under config/experiments, or a YAML file (%(default)s)"
     )
@@ -29,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     train.set_defaults(act=_train)
     label = verbs.add_parser("label", help="rollouts, into a dataset with actions")
     label.add_argument("--data", type=Path, required=True, help="LeRobot v3 dataset of rollouts")
-    label.add_argument("--labeller", type=Path, required=True, help="folder that train wrote")
+    label.add_argument("--labeller", required=True, help="folder that train wrote, or default_labeller")
     label.add_argument("--out", type=Path, required=True, help="dataset to add to; ids that it has are skipped")
     label.add_argument("--drop", action="store_true", help="leave out rollouts whose actions are doubtful")
     label.add_argument("--camera", help="whose frames and labels, where a dataset has several")

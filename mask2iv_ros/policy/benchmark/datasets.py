@@ -12,7 +12,7 @@ from mask2iv_ros.data.labelled import LabelledDataset
 from mask2iv_ros.errors import Refused
 from mask2iv_ros.export.schema import require_same
 from mask2iv_ros.policy.benchmark.imagined import imagine, require_count
-from mask2iv_ros.policy.benchmark.plan import ARMS, REAL, Plan
+from mask2iv_ros.policy.benchmark.plan import ARMS, IMAGINED, MADE, PHOTOGRAPHED, REAL, Plan
 
 
 def make_datasets(plan: Plan, workers: int) -> None:
@@ -25,14 +25,14 @@ def make_datasets(plan: Plan, workers: int) -> None:
         _demonstrate(plan, task, REAL, plan.demonstrations, workers)
         for one in plan.extra:
             require_mergeable(plan.source(task, one.name), plan.dataset(task, REAL))
-        if "imagined" in plan.arms:
-            if not plan.imagined:
-                imagine(plan, task, workers)
-            require_mergeable(plan.source(task, "imagined"), plan.dataset(task, REAL))
+        for arm in [one for one in MADE if one in plan.arms]:
+            if arm == PHOTOGRAPHED or not plan.imagined:
+                imagine(plan, task, arm, workers)
+            require_mergeable(plan.source(task, arm), plan.dataset(task, REAL))
         for arm in [*plan.arms, *(one.name for one in plan.extra if not one.alone)]:
             if arm == "ceiling":
                 _demonstrate(plan, task, arm, _at_ceiling(plan, task), workers)
-            elif arm == "imagined" or arm not in ARMS:
+            elif arm in MADE or arm not in ARMS:
                 _merge([plan.dataset(task, REAL), plan.source(task, arm)], plan.dataset(task, arm))
 
 
@@ -65,7 +65,7 @@ def _at_ceiling(plan: Plan, task: str) -> int:
         return plan.ceiling
     if not plan.imagined:
         return plan.demonstrations + plan.more
-    return plan.demonstrations + len(LabelledDataset.open(plan.source(task, "imagined")).episodes)
+    return plan.demonstrations + len(LabelledDataset.open(plan.source(task, IMAGINED)).episodes)
 
 
 def _merge(roots: list[Path], out: Path) -> None:

@@ -10,13 +10,15 @@ from typing import Any
 from mask2iv_ros.cameras.tasks import TASKS
 from mask2iv_ros.errors import Refused
 
-REAL = "real"
+REAL, IMAGINED, PHOTOGRAPHED = "real", "imagined", "photographed"
+MADE = (IMAGINED, PHOTOGRAPHED)  # arms whose episodes the benchmark imagines itself
 ARMS: dict[str, str] = {
     REAL: "the demonstrations alone",
-    "imagined": "the demonstrations and the imagined episodes, merged",
+    IMAGINED: "the demonstrations and episodes imagined from their first frames towards other goals, merged",
+    PHOTOGRAPHED: "the demonstrations and as many episodes imagined from photographs of other scenes, merged",
     "augmented": "the demonstrations alone, their pictures changed in brightness, contrast and saturation as they are "
     "read (LeRobot's image transforms)",
-    "ceiling": "as many demonstrations as the arm `imagined` has episodes",
+    "ceiling": "as many demonstrations as the imagined arms have episodes",
     "blind": "the demonstrations alone, without sight: zeros for picture and goal mask",
 }
 _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,39}")
@@ -75,8 +77,9 @@ class Plan:
         out: folder for datasets, runs and results.
         tasks: keys of `cameras.tasks.TASKS`.
         demonstrations: real ones per task.
-        imagined: folder of the imagined dataset, "{task}" standing for the task; empty: made of the demonstrations.
-        more: episodes that are imagined, where the dataset is not given.
+        imagined: folder of the dataset of the arm `imagined`, "{task}" standing for the task; empty: it is made.
+        more: episodes that are imagined for an arm, where its dataset is not given.
+        photographs: scenes that are photographed: those of which the arm `ceiling` has demonstrations first.
         ceiling: demonstrations of the arm `ceiling`; None for as many as the arm `imagined` has episodes.
         arms: keys of `ARMS`.
         extra: arms with datasets of one's own.
@@ -90,14 +93,15 @@ class Plan:
 
     out: Path
     tasks: tuple[str, ...] = ("coffee-push", "push-back")
-    demonstrations: int = 10
+    demonstrations: int = 5
     imagined: str = ""
-    more: int = 30
+    more: int = 90
+    photographs: int = 30
     ceiling: int | None = None
     arms: tuple[str, ...] = tuple(ARMS)
     extra: tuple[Extra, ...] = ()
     seeds: tuple[int, ...] = (0, 1, 2)
-    steps: int = 800
+    steps: int = 1000
     batch: int = 32
     episodes: int = 50
     device: str = ""
@@ -114,7 +118,7 @@ class Plan:
                 raise Refused(f"{kind} are {' '.join(map(str, values)) or 'none'}; expected at least one, each once")
         if self.ceiling is not None and self.ceiling < self.demonstrations:
             raise Refused(f"ceiling is {self.ceiling}; expected at least the {self.demonstrations} demonstrations")
-        for name in ("demonstrations", "more", "steps", "batch", "episodes"):
+        for name in ("demonstrations", "more", "photographs", "steps", "batch", "episodes"):
             if getattr(self, name) < 1:
                 raise Refused(f"{name} is {getattr(self, name)}; expected at least 1")
         if any(seed < 0 for seed in self.seeds):
@@ -126,10 +130,16 @@ class Plan:
         arms = [*self.arms, *(one.name for one in self.extra)]
         return [Run(task, arm, seed) for seed in self.seeds for task in self.tasks for arm in arms]
 
-    @property
-    def same_for_all(self) -> dict[str, Any]:
-        """What results must share to stand in one table."""
-        return {
+    def settings_of(self, arm: str) -> dict[str, Any]:
+        """Return what results of an arm must have been made with to stand in one table."""
+        own = {}
+        if arm == PHOTOGRAPHED or (arm == IMAGINED and not self.imagined):
+            own["more"] = self.more
+        if arm == PHOTOGRAPHED:
+            own["photographs"] = self.photographs
+        if arm == "ceiling":
+            own["ceiling"] = self.ceiling or (None if self.imagined else self.demonstrations + self.more)
+        return own | {
             "demonstrations": self.demonstrations,
             "steps": self.steps,
             "batch": self.batch,
@@ -142,13 +152,13 @@ class Plan:
         for one in self.extra:
             if one.name == arm and one.alone:
                 return Path(one.pattern.replace("{task}", task))
-        own = arm if arm in ("imagined", "ceiling") or arm not in ARMS else REAL
+        own = arm if arm in (*MADE, "ceiling") or arm not in ARMS else REAL
         return self.out / "data" / task / own
 
     def source(self, task: str, arm: str) -> Path:
         """Return the dataset that is merged with the demonstrations."""
-        if arm == "imagined" and not self.imagined:
-            return self.out / "data" / task / "rollouts"
+        if arm == PHOTOGRAPHED or (arm == IMAGINED and not self.imagined):
+            return self.out / "data" / task / f"{arm}_rollouts"
         pattern = {one.name: one.pattern for one in self.extra}.get(arm, self.imagined)
         return Path(pattern.replace("{task}", task))
 

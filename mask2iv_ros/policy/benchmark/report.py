@@ -31,7 +31,7 @@ from mask2iv_ros.evaluation.plots import interval_bars, line_plot
 from mask2iv_ros.evaluation.video import write_mp4
 from mask2iv_ros.masks import outline
 from mask2iv_ros.policy.benchmark.figures import FIGURES, difference, summary
-from mask2iv_ros.policy.benchmark.plan import ARMS, REAL, Plan
+from mask2iv_ros.policy.benchmark.plan import ARMS, MADE, REAL, Plan
 from mask2iv_ros.policy.benchmark.results import Result, read_results
 
 _FILMS = 2  # of successes and of failures, per arm and task
@@ -113,7 +113,7 @@ def _head(plan: Plan, results: Sequence[Result]) -> Iterator[Markup]:
             "CPU time": f"{sum(_seconds(one) for one in results) / 3600:.1f} h in all",
         }
     )
-    if "imagined" in plan.arms:
+    if any(arm in plan.arms for arm in MADE):
         yield paragraph(_GENERATOR)
 
 
@@ -122,7 +122,7 @@ def _success(plan: Plan, results: Sequence[Result]) -> Iterator[Markup]:
     for title, tasks in _groups(plan):
         for arm in _arms(plan):
             cells = [summary(results, arm, tasks, name) for name in FIGURES]
-            rows.append(Row(arm, [_episodes(results, arm, tasks), *cells], title, strong=arm == "imagined"))
+            rows.append(Row(arm, [_episodes(results, arm, tasks), *cells], title, strong=arm in MADE))
             if arm != REAL:
                 apart_rows.append(Row(arm, [_apart(results, arm, tasks, name) for name in FIGURES], title))
     yield table([Column("episodes", digits=0), *FIGURES.values()], rows, "arm")
@@ -177,20 +177,20 @@ def _policy_films(plan: Plan, results: Sequence[Result], shown: Path) -> Iterato
 
 
 def _imagined_films(plan: Plan, shown: Path) -> Iterator[Markup]:
-    for task in plan.tasks if "imagined" in plan.arms else ():
-        source = plan.source(task, "imagined")
+    for task, arm in [(task, arm) for task in plan.tasks for arm in MADE if arm in plan.arms]:
+        source = plan.source(task, arm)
         if not source.is_dir():
-            yield paragraph(f"{task}: the imagined dataset is not on this machine.")
+            yield paragraph(f"{task}: the dataset of the arm {arm} is not on this machine.")
             continue
         dataset, parts = LabelledDataset.open(source), []
         for one in dataset.episodes[:_IMAGINED]:
-            episode, name = dataset.read(one.index), f"imagined-{task}-{one.index}.mp4"
+            episode, name = dataset.read(one.index), f"{arm}-{task}-{one.index}.mp4"
             frames = episode.video
             if episode.goal_mask is not None:
                 frames = np.stack([outline(frame, episode.goal_mask, (255, 255, 255)) for frame in frames])
             write_mp4(shown / name, frames.repeat(3, axis=1).repeat(3, axis=2), dataset.fps)
             parts.append(film(f"films/{name}", f"episode {one.index}: {one.task}"))
-        yield card(f"{task}: the first {len(parts)} of {len(dataset.episodes)} imagined episodes", *parts)
+        yield card(f"{task}, {arm}: the first {len(parts)} of {len(dataset.episodes)} imagined episodes", *parts)
 
 
 def _every_run(results: Sequence[Result]) -> Markup:

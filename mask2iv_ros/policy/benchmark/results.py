@@ -47,7 +47,7 @@ def write_result(plan: Plan, result: Result, films: Sequence[Path]) -> None:
         shutil.copyfile(film, beside / f"{number}.mp4")
     text = {
         "run": asdict(result.run),
-        "plan": plan.same_for_all,
+        "plan": plan.settings_of(result.run.arm),
         "training": result.training,
         "evaluation": result.evaluation,
         "machine": {"cpu": _processor(), "lerobot": version("lerobot"), "torch": version("torch")},
@@ -82,7 +82,7 @@ def read_result(plan: Plan, run: Run) -> Result:
         raise Refused(f"{path} cannot be read ({error}); remove it to have the run repeated") from error
     if result.run != run:
         raise Refused(f"{path} is of the run {result.run.name}; expected {run.name}")
-    for name, wanted in plan.same_for_all.items():
+    for name, wanted in plan.settings_of(run.arm).items():
         if settings.get(name) != wanted:
             raise Refused(f"{path} was made with {name} {settings.get(name)}; expected {wanted}, or another folder")
     if seeds != tuple(range(plan.episodes)):

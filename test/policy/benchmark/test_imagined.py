@@ -8,9 +8,12 @@ from mask2iv_ros.data.clips import write_clips
 from mask2iv_ros.data.labelled import LabelledDataset
 from mask2iv_ros.data.tiny import tiny_clip
 from mask2iv_ros.errors import Refused
+from mask2iv_ros.export import ExportSettings
+from mask2iv_ros.export.shard import lerobot_contained, write_shard
 from mask2iv_ros.policy.benchmark.datasets import require_mergeable
-from mask2iv_ros.policy.benchmark.imagined import imagine, take
-from mask2iv_ros.policy.benchmark.plan import Plan
+from mask2iv_ros.policy.benchmark.imagined import imagine, in_turn, take
+from mask2iv_ros.policy.benchmark.plan import MADE, Plan
+from mask2iv_ros.scene import Goal, Rollout, Scene, Trajectory
 
 
 @pytest.fixture(scope="module")
@@ -20,26 +23,48 @@ def three(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.mark.parametrize("count", [2, 3])
-def test_the_first_episodes_are_taken_as_they_are(three: Path, tmp_path: Path, count: int):
-    take(three, count, tmp_path / "taken")
+@pytest.mark.parametrize("chosen", [[2, 0], [0, 1, 2]])
+def test_episodes_are_taken_as_they_are(three: Path, tmp_path: Path, chosen: list[int]):
+    take(three, chosen, tmp_path / "taken")
     whole, taken = LabelledDataset.open(three), LabelledDataset.open(tmp_path / "taken")
     require_mergeable(taken.root, three)
-    assert len(taken.episodes) == count
-    for index in range(count):
-        one, other = whole.read(index), taken.read(index)
+    assert len(taken.episodes) == len(chosen)
+    for index, number in enumerate(sorted(chosen)):
+        one, other = whole.read(number), taken.read(index)
         np.testing.assert_array_equal(one.labels, other.labels)
         assert np.abs(one.video.astype(int) - other.video).mean() < 3
     assert not list(tmp_path.glob(".*.part"))
 
 
-def test_what_is_there_is_not_imagined_again(three: Path, tmp_path: Path):
+@pytest.mark.parametrize("arm", MADE)
+def test_what_is_there_is_not_imagined_again(three: Path, tmp_path: Path, arm: str):
     plan = Plan(tmp_path, ("coffee-push",), more=2)
-    out = plan.source("coffee-push", "imagined")
+    out = plan.source("coffee-push", arm)
     out.parent.mkdir(parents=True)
-    take(three, 2, out)
+    take(three, [0, 1], out)
     before = sorted(path.name for path in out.parent.iterdir())
-    imagine(plan, "coffee-push", 1)
+    imagine(plan, "coffee-push", arm, 1)
     assert sorted(path.name for path in out.parent.iterdir()) == before
     with pytest.raises(Refused, match="has 2 episodes and 3 are wanted"):
-        imagine(replace(plan, more=3), "coffee-push", 1)
+        imagine(replace(plan, more=3), "coffee-push", arm, 1)
+
+
+def test_every_scene_gives_an_episode_before_one_gives_two(three: Path, tmp_path: Path):
+    clip, settings = replace(tiny_clip(0), fps=8.0), ExportSettings()
+    names = ["a-1.0.places0", "a-1.0.places2", "a-1.0.places3", "a-2.0.places1", "a-3.4.places0", "a-3.4.places1"]
+    rollouts = [
+        Rollout(
+            name,
+            Scene(clip.video[0], clip.labels[0]),
+            Goal(clip.goal_mask, "go"),
+            Trajectory(clip.labels),
+            clip.video,
+            8.0,
+            0,
+            "tiny",
+        )
+        for name in names
+    ]
+    with lerobot_contained(tmp_path / "cache"):
+        write_shard(rollouts, tmp_path / "made", settings)
+    assert in_turn(tmp_path / "made") == [0, 3, 4, 1, 5, 2]

@@ -14,8 +14,8 @@ def _plan(out: Path, **settings: object) -> Plan:
 
 def test_every_arm_has_a_dataset_and_every_seed_a_run(tmp_path: Path):
     plan = _plan(tmp_path, extra=(Extra.parse("swap=true/{task}"), Extra.parse("only:=made/{task}")), seeds=(0, 5))
-    assert len(plan.runs) == len({run.name for run in plan.runs}) == 2 * 7
-    assert [run.seed for run in plan.runs[:7]] == [0] * 7
+    assert len(plan.runs) == len({run.name for run in plan.runs}) == 2 * 8
+    assert [run.seed for run in plan.runs[:8]] == [0] * 8
     own = tmp_path / "data/coffee-push"
     assert {arm: plan.dataset("coffee-push", arm) for arm in ("real", "blind", "augmented")} == dict.fromkeys(
         ("real", "blind", "augmented"), own / "real"
@@ -24,6 +24,7 @@ def test_every_arm_has_a_dataset_and_every_seed_a_run(tmp_path: Path):
     assert plan.source("coffee-push", "swap") == Path("true/coffee-push")
     assert plan.dataset("coffee-push", "only") == Path("made/coffee-push")
     assert plan.source("coffee-push", "imagined") == Path("made/coffee-push")
+    assert plan.source("coffee-push", "photographed") == own / "photographed_rollouts"
 
 
 @pytest.mark.parametrize(
@@ -35,13 +36,21 @@ def test_every_arm_has_a_dataset_and_every_seed_a_run(tmp_path: Path):
         ({"seeds": ()}, "seeds are none"),
         ({"seeds": (-1,)}, r"seeds are \(-1,\)"),
         ({"more": 0}, "more is 0"),
-        ({"ceiling": 5}, "ceiling is 5; expected at least the 10"),
+        ({"ceiling": 4}, "ceiling is 4; expected at least the 5"),
         ({"steps": 0}, "steps is 0"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(tmp_path: Path, settings: dict, said: str):
     with pytest.raises(Refused, match=said):
         _plan(tmp_path, **settings)
+
+
+def test_results_of_other_datasets_are_told_apart(tmp_path: Path):
+    plan, more = (Plan(tmp_path, ("coffee-push",), more=more) for more in (8, 9))
+    for arm in plan.arms:
+        differ = plan.settings_of(arm) != more.settings_of(arm)
+        assert differ == (arm in ("imagined", "photographed", "ceiling"))
+    assert plan.settings_of("ceiling")["ceiling"] == 13
 
 
 @pytest.mark.parametrize("text", ["swap", "swap=", "Swap=x", "real=x", "../up=x", "=x"])
@@ -56,7 +65,7 @@ def test_arms_differ_in_nothing_but_what_they_are_about(tmp_path: Path):
     same = ("--dataset.root=", "--dataset.repo_id=", "--output_dir=")
     rest = {arm: [one for one in told[arm] if not one.startswith(same)] for arm in told}
     assert {"--steps=60", "--batch_size=32", "--seed=3", "--policy.shift=0"} <= set(rest["real"])
-    assert rest["imagined"] == rest["ceiling"] == rest["real"]
+    assert rest["imagined"] == rest["photographed"] == rest["ceiling"] == rest["real"]
     assert set(rest["blind"]) - set(rest["real"]) == {"--policy.blind=true"}
     more = sorted(set(rest["augmented"]) - set(rest["real"]))
     assert [one.partition("=")[0] for one in more] == [
