@@ -18,15 +18,17 @@ from mask2iv_ros.policy.benchmark.plan import PHOTOGRAPHED, REAL, Plan
 
 _MEASURED = 20  # demonstrations that the labeller's report is measured on, and nothing else is
 _ELSEWHERE = 1000  # number of their first scene
-_SPARE = 1.5  # some rollouts are doubtful
-_MOST = 10.0  # times the wanted number of rollouts, until the generator is given up
+_SPARE = 1.1  # for some there is no plausible goal
+_MOST = 5.0  # times the wanted number of rollouts, until the goals are given up
 
 
 def imagine(plan: Plan, task: str, arm: str, workers: int) -> None:
-    """Make `plan.source(task, arm)`, if it is not there: learn to label, imagine, take of those that are good.
+    """Make `plan.source(task, arm)`, if it is not there: learn to label, imagine, take of every scene alike.
+
+    The doubtful ones, too: executed in the simulator, they do as well as the good ones (`docs/actions.md`).
 
     Raises:
-        Refused: a step cannot be done, too few rollouts are good, or another number of them is there.
+        Refused: a step cannot be done, too few goals are plausible, or another number of them is there.
     """
     out, real = plan.source(task, arm), plan.dataset(task, REAL)
     if out.exists():
@@ -47,7 +49,13 @@ def imagine(plan: Plan, task: str, arm: str, workers: int) -> None:
     while True:
         rollouts = -int(-plan.more * share // begun)
         settings = ImaginingSettings(
-            real, out.with_name(f"{arm}_imagining"), labeller, goals=goals, rollouts=rollouts, scenes=scenes
+            real,
+            out.with_name(f"{arm}_imagining"),
+            labeller,
+            goals=goals,
+            rollouts=rollouts,
+            keep="all",
+            scenes=scenes,
         )
         summary = imagine_dataset(settings, workers)
         write_report(summary, settings)
@@ -55,8 +63,8 @@ def imagine(plan: Plan, task: str, arm: str, workers: int) -> None:
             break
         if share >= _MOST:
             raise Refused(
-                f"{len(summary.kept)} of {rollouts * begun} rollouts of {task} are good; expected {plan.more}, of more "
-                "demonstrations or a better generator, or an imagined dataset of your own"
+                f"{len(summary.kept)} of {rollouts * begun} goals of {task} are plausible; expected {plan.more}, of more "
+                "demonstrations or photographs, or an imagined dataset of your own"
             )
         share *= 1.5
     take(settings.dataset, in_turn(settings.dataset)[: plan.more], out)
