@@ -63,8 +63,8 @@ def imagine(plan: Plan, task: str, arm: str, workers: int) -> None:
             break
         if share >= _MOST:
             raise Refused(
-                f"{len(summary.kept)} of {rollouts * begun} goals of {task} are plausible; expected {plan.more}, of more "
-                "demonstrations or photographs, or an imagined dataset of your own"
+                f"{len(summary.kept)} of {rollouts * begun} goals of {task} are plausible; expected {plan.more}, of "
+                "more demonstrations or photographs, or an imagined dataset of your own"
             )
         share *= 1.5
     take(settings.dataset, in_turn(settings.dataset)[: plan.more], out)
