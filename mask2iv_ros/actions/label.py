@@ -66,7 +66,7 @@ def label_dataset(labeller: Labeller, data: Path, out: Path, drop: bool = False,
     dropped: dict[str, str] = {}
     doubtful: dict[str, str] = {}
     written = 0
-    part = out.with_name(f".{out.name}.labelled")
+    part = out.absolute().with_name(f".{out.absolute().name}.labelled")
     with DatasetWriter(out, labeller.settings) as writer:
         shutil.rmtree(part, ignore_errors=True)  # of a killed run
         missing = [one for one in dataset.episodes if known[one.index].id not in writer.written]

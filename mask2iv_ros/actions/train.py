@@ -80,6 +80,7 @@ def train_labeller(
             robot, rate or network or is to be compared without masks, `out` is taken or cannot be written, or the
             loss is no longer finite.
     """
+    out = out.absolute()
     _require_free(out)
     dataset = open_demonstrations(data, camera)
     start = None if base is None else _open_base(base, experiment, dataset, compare_masks)

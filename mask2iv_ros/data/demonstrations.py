@@ -85,7 +85,8 @@ def demonstrate(settings: Demonstrations, workers: int = 1) -> int:
     """
     if workers < 1:
         raise Refused(f"workers is {workers}; expected at least 1")
-    shard = settings.out.with_name(f".{settings.out.name}.shard")
+    out = settings.out.absolute()
+    shard = out.with_name(f".{out.name}.shard")
     added = 0
     try:
         with DatasetWriter(settings.out, ROBOT) as writer, _pool(workers) as pool:

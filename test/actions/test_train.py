@@ -83,6 +83,16 @@ def test_another_robot_to_measure_on_is_refused(demonstrations: Path, tmp_path: 
         train_labeller(QUICK, demonstrations, tmp_path / "out", other)
 
 
+def test_a_labeller_may_be_put_into_the_present_folder(
+    demonstrations: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    made = train_labeller(QUICK, demonstrations, Path()).labeller
+    assert Labeller.load(here, "cpu").source == made.source
+
+
 def test_what_is_there_already_is_not_overwritten(demonstrations: Path, trained: Path):
     before = Labeller.load(trained, "cpu").source
     with pytest.raises(Refused, match="is there already"):
