@@ -194,6 +194,10 @@ def _open_base(
     for name, (theirs, ours) in pairs.items():
         if theirs != ours:
             raise Refused(f"base {base} has {name} {theirs} and {dataset.root} {ours}; expected the same of both")
+    if dataset.settings.state and start.states is None:
+        raise Refused(
+            f"base {base} was trained without --state and {dataset.root} has states; expected a base with them"
+        )
     if start.shown != experiment.network:
         raise Refused(
             f"base {base} has the network {start.shown}; expected these settings and not {experiment.network}"

@@ -131,4 +131,8 @@ def test_a_base_that_does_not_fit_is_refused(demonstrations: Path, trained: Path
     other = write_moving(tmp_path / "other", range(6), ExportSettings("front", ("x", "y"), ("a", "b", "c")))
     with pytest.raises(Refused, match=r"base .* has columns of action .* expected the same of both"):
         train_labeller(**told | {"data": other})
+    stateless = tmp_path / "stateless"
+    train_labeller(QUICK, demonstrations, stateless)
+    with pytest.raises(Refused, match=r"was trained without --state and .* has states"):
+        train_labeller(QUICK, demonstrations, tmp_path / "out", base=stateless)
     assert not (tmp_path / "out").exists()
