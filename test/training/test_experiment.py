@@ -23,6 +23,7 @@ def test_the_experiments_of_the_package_are_there():
         "default_autoencoder",
         "default_segmenter",
         "text_stage1",
+        "tuned_actions",
     }
 
 
@@ -32,6 +33,7 @@ def test_every_experiment_is_valid(path: Path):
         "default_actions": LabellerExperiment,
         "default_autoencoder": AutoencoderExperiment,
         "default_segmenter": SegmenterExperiment,
+        "tuned_actions": LabellerExperiment,
     }
     if kind := other.get(path.stem):
         read_settings(kind, path)
