@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mask2iv_ros.actions.settings import LabellerExperiment
 from mask2iv_ros.data.clips import write_clips
 from mask2iv_ros.data.labelled import LabelledDataset
 from mask2iv_ros.data.tiny import tiny_clip
@@ -11,9 +12,10 @@ from mask2iv_ros.errors import Refused
 from mask2iv_ros.export import ExportSettings
 from mask2iv_ros.export.shard import lerobot_contained, write_shard
 from mask2iv_ros.policy.benchmark.datasets import require_mergeable
-from mask2iv_ros.policy.benchmark.imagined import imagine, in_turn, take
+from mask2iv_ros.policy.benchmark.imagined import TUNED, imagine, in_turn, take
 from mask2iv_ros.policy.benchmark.plan import MADE, Plan
 from mask2iv_ros.scene import Goal, Rollout, Scene, Trajectory
+from mask2iv_ros.training.reading import read_settings
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +36,11 @@ def test_episodes_are_taken_as_they_are(three: Path, tmp_path: Path, chosen: lis
         np.testing.assert_array_equal(one.labels, other.labels)
         assert np.abs(one.video.astype(int) - other.video).mean() < 3
     assert not list(tmp_path.glob(".*.part"))
+
+
+def test_the_labeller_is_tuned_as_its_experiment_says():
+    file = Path(__file__).parents[3] / "config/experiments/tuned_actions.yaml"
+    assert LabellerExperiment(**TUNED) == read_settings(LabellerExperiment, file)
 
 
 @pytest.mark.parametrize("arm", MADE)
