@@ -78,7 +78,8 @@ def bootstrapped(tables: Sequence[Table], seed: int = 0) -> Interval:
         rows = rng.multinomial(seeds, np.full(seeds, 1 / seeds), _RESAMPLED) / seeds
         columns = rng.multinomial(scenes, np.full(scenes, 1 / scenes), _RESAMPLED) / scenes
         drawn += np.einsum("ns,sc,nc->n", rows, table, columns, optimize=True) / len(tables)
-    low, high = np.percentile(drawn, [2.5, 97.5])
+    # Rounded, as weights that cancel each other leave dust that would push an end at zero over zero.
+    low, high = np.percentile(drawn.round(9), [2.5, 97.5])
     return mean, float(low), float(high)
 
 

@@ -101,7 +101,7 @@ class Plan:
     arms: tuple[str, ...] = tuple(ARMS)
     extra: tuple[Extra, ...] = ()
     seeds: tuple[int, ...] = (0, 1, 2)
-    steps: int = 1000
+    steps: int = 2500
     batch: int = 32
     episodes: int = 50
     device: str = ""

@@ -28,6 +28,15 @@ def test_the_interval_holds_what_drawing_seeds_and_scenes_gives():
     assert bootstrapped([np.ones((2, 5)), np.zeros((1, 50))]) == pytest.approx((0.5, 0.5, 0.5))
 
 
+def test_an_interval_that_ends_at_zero_does_not_leave_it_out():
+    # Eight scenes gained and two lost: many draws weigh them equally, and floating point leaves 1e-15 of those.
+    gained = [_result("imagined", seed, [True] * 8 + [False] * 2) for seed in range(3)]
+    real = [_result("real", seed, [False] * 8 + [True] * 2) for seed in range(3)]
+    found = difference([*real, *gained], "imagined", ["push"], "success")
+    assert found.mean == pytest.approx((60, 0, 100))
+    assert not found.decided
+
+
 def test_arms_are_compared_on_the_same_seeds_and_scenes():
     results = [
         _result("real", 0, [True, False, False, False], 0.2),
